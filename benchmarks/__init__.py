@@ -1,0 +1,1 @@
+"""Measurements of pdekit against theory and against its peers: `python -m benchmarks NAME --json`."""

@@ -1,0 +1,69 @@
+"""Stochastic differential equations and Fokker-Planck problems in PyTorch.
+
+This file is the public map. A name is imported from the module that defines it when it is first used, so that
+`import pdekit` itself loads neither PyTorch nor SymPy and changes no global state.
+
+Example:
+    >>> import pdekit as pk
+    >>> pk.models.ckls().state
+    (r,)
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pdekit import errors, simulation
+    from pdekit.data import Trajectories
+    from pdekit.fitting import Fit, fit
+    from pdekit.operators import ito_drift
+    from pdekit.sde import SDE
+    from pdekit.simulation import Simulation, simulate
+    from pdekit.symbolic import SymbolicSDE, models
+
+__version__ = _version("pdekit")
+
+__all__ = [
+    "SDE",
+    "SymbolicSDE",
+    "models",
+    "Trajectories",
+    "fit",
+    "Fit",
+    "simulate",
+    "Simulation",
+    "simulation",
+    "ito_drift",
+    "errors",
+]
+
+# Where each name lives: a module that defines it, or, for a module, itself.
+_HOME = {
+    "SDE": "pdekit.sde",
+    "SymbolicSDE": "pdekit.symbolic",
+    "models": "pdekit.symbolic.models",
+    "Trajectories": "pdekit.data",
+    "fit": "pdekit.fitting",
+    "Fit": "pdekit.fitting",
+    "simulate": "pdekit.simulation",
+    "Simulation": "pdekit.simulation",
+    "simulation": "pdekit.simulation",
+    "ito_drift": "pdekit.operators",
+    "errors": "pdekit.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name on first use (PEP 562) and keeps it."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'pdekit' has no attribute {name!r}; its public names are {', '.join(__all__)}")
+    home = import_module(_HOME[name])
+    value = home if home.__name__.endswith(f".{name}") else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,130 @@
+"""A fit as a folder, and back: everything needed to report on it, profile it or simulate from it again."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import pdekit
+from pdekit.data import Trajectories
+from pdekit.errors import InputError
+from pdekit.fitting.bijection import Bijection
+from pdekit.fitting.choose import transition_density
+from pdekit.fitting.grid_density import FokkerPlanckTransition
+from pdekit.fitting.likelihood import NegativeLogLikelihood
+from pdekit.fitting.maximum import Maximum
+from pdekit.fitting.optimise import Minimum
+from pdekit.fitting.storage import read_document, write_document
+from pdekit.fitting.uncertainty import Covariances
+from pdekit.symbolic import SymbolicSDE
+
+if TYPE_CHECKING:
+    from pdekit.fitting.result import Fit
+
+
+def save_fit(fit: "Fit", folder: Path) -> None:
+    """Writes `model.json` and `arrays.safetensors` into an existing folder."""
+    maximum, minimum = fit.maximum, fit.maximum.minimum
+    document = {
+        "kind": "fit",
+        "pdekit": pdekit.__version__,
+        "model": fit.model.to_dict(),
+        "method": fit.method,
+        "seed": fit.seed,
+        "route": fit.route,
+        "status": fit.status,
+        "loglik": fit.loglik,
+        "at_bound": list(maximum.at_bound),
+        "evaluations": maximum.evaluations,
+        "cells": _cells(fit),
+        "params": {
+            p.name: {"estimate": p.estimate, "stderr": p.stderr, "status": p.status} for p in fit.params.values()
+        },
+        "minimum": {"value": minimum.value, "decrement": _finite(minimum.decrement), "converged": minimum.converged},
+        "data": {
+            "ids": list(fit.data.ids),
+            "names": list(fit.data.names),
+            "time_unit": fit.data.time_unit,
+            "origin": fit.data.origin,
+            "notes": list(fit.data.notes),
+        },
+    }
+    arrays: dict[str, Tensor] = {
+        "theta": fit.theta,
+        "start": maximum.start,
+        "free": torch.from_numpy(maximum.free.astype(np.uint8)),
+        "covariance.observed": torch.from_numpy(fit.covariances.observed),
+        "covariance.sandwich": torch.from_numpy(fit.covariances.sandwich),
+        "minimum.point": torch.from_numpy(minimum.point),
+        "minimum.gradient": torch.from_numpy(minimum.gradient),
+        "minimum.hessian": torch.from_numpy(minimum.hessian),
+        "correction": torch.from_numpy(maximum.correction),
+        "shift": torch.from_numpy(maximum.shift),
+        "lengths": torch.tensor([len(t) for t in fit.data.times]),
+        "times": torch.cat(list(fit.data.times)),
+        "values": torch.cat(list(fit.data.values)),
+    }
+    write_document(folder, document, arrays)
+
+
+def load_fit(folder: str | os.PathLike[str]) -> "Fit":
+    """Reads a fit back; its likelihood is built anew on the same grid."""
+    from pdekit.fitting.result import Fit
+
+    document, arrays = read_document(folder)
+    try:
+        model = SymbolicSDE.from_dict(document["model"])
+        lengths = arrays["lengths"].tolist()
+        data = Trajectories(
+            times=arrays["times"].split(lengths), values=arrays["values"].split(lengths), **document["data"]
+        )
+        maximum = _maximum(model, data, document, arrays)
+        covariances = Covariances(arrays["covariance.observed"].numpy(), arrays["covariance.sandwich"].numpy())
+        return Fit(model, data, maximum, covariances, document["method"], int(document["seed"]))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"The saved fit in {folder} is incomplete or damaged ({error}). Fit the model again.") from error
+
+
+def _maximum(model: SymbolicSDE, data: Trajectories, document: dict[str, Any], arrays: dict[str, Tensor]) -> Maximum:
+    theta, free = arrays["theta"], arrays["free"].numpy().astype(bool)
+    pairs = data.pairs()
+    if document["cells"] is None:
+        density = transition_density(model, pairs, theta, document["method"])
+    else:
+        density = FokkerPlanckTransition.lay(model, pairs, theta, cells=int(document["cells"]))
+    bijection = Bijection([model.params[name] for name in model.param_names])
+    decrement = document["minimum"]["decrement"]
+    minimum = Minimum(
+        point=arrays["minimum.point"].numpy(),
+        value=float(document["minimum"]["value"]),
+        gradient=arrays["minimum.gradient"].numpy(),
+        hessian=arrays["minimum.hessian"].numpy(),
+        decrement=float("inf") if decrement is None else float(decrement),
+        evaluations=int(document["evaluations"]),
+        converged=bool(document["minimum"]["converged"]),
+    )
+    return Maximum(
+        theta=theta,
+        loglik=float(document["loglik"]),
+        objective=NegativeLogLikelihood(density, bijection, free, theta),
+        minimum=minimum,
+        correction=arrays["correction"].numpy(),
+        free=free,
+        at_bound=tuple(document["at_bound"]),
+        shift=arrays["shift"].numpy(),
+        evaluations=int(document["evaluations"]),
+        start=arrays["start"],
+    )
+
+
+def _cells(fit: "Fit") -> int | None:
+    """The cells of a likelihood that is one grid; other routes find theirs again by themselves."""
+    density = fit.maximum.density
+    return density.cells if isinstance(density, FokkerPlanckTransition) else None
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

@@ -1,0 +1,33 @@
+"""What a fit hands to its diagnostics and figures: the model, the data and the maximum of the likelihood."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pdekit.data import Pairs, Trajectories
+from pdekit.fitting.densities import TransitionDensity
+from pdekit.symbolic import SymbolicSDE
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A fitted model beside the data it was fitted to.
+
+    Attributes:
+        model: The SDE as the user stated it; `model.ito()` is what the likelihood uses.
+        data: The trajectories.
+        pairs: Their transitions.
+        theta: The estimate, (k,), in the order of `model.param_names`.
+        covariance: Its covariance (inverse observed information), (k, k); rows of parameters that were held or are at a bound
+            are zero.
+        density: The transition density bound to `pairs`.
+        seed: Of everything random in the diagnostics.
+    """
+
+    model: SymbolicSDE
+    data: Trajectories
+    pairs: Pairs
+    theta: Tensor
+    covariance: Tensor
+    density: TransitionDensity
+    seed: int

@@ -1,0 +1,268 @@
+"""Maximum likelihood with a transition density that is refined until it no longer matters.
+
+Start from moments, descend on a first grid, lay the grid anew at the estimate, then double it until the estimate would
+move by less than a twentieth of a standard error; one Newton step with extrapolated gradients takes out most of the rest.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdekit.data import Pairs
+from pdekit.errors import ConvergenceError, NumericalError
+from pdekit.fitting.bijection import Bijection
+from pdekit.fitting.bridge import BridgeTransition
+from pdekit.fitting.choose import Method, transition_density
+from pdekit.fitting.densities import MixedTransition, TransitionDensity
+from pdekit.fitting.grid_density import FokkerPlanckTransition
+from pdekit.fitting.likelihood import NegativeLogLikelihood
+from pdekit.fitting.optimise import Minimum, minimise
+from pdekit.fitting.starting_values import parameter_scale, starting_values
+from pdekit.symbolic import SymbolicSDE
+
+LARGEST_SHIFT = 0.05
+_MOST_CELLS = 1600
+# The bridge's second-order terms may move the estimate by this much; what follows them is then far smaller.
+_LARGEST_BRIDGE_TERM = 0.5
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The maximum of a likelihood.
+
+    Attributes:
+        theta: The parameters, (k,).
+        loglik: The log-likelihood there.
+        objective: The likelihood of the free parameters, on its final density.
+        minimum: How the last minimisation ended, in the transformed parameters, on the objective's own grid.
+        correction: What extrapolation to a fine grid adds to `minimum.point`, (k_free,).
+        free: Which parameters were estimated; the others were given, or are at a bound.
+        at_bound: Names of parameters that the data push onto their bound.
+        shift: The estimate's remaining discretisation error, in standard errors, by parameter (k_free,).
+        evaluations: Likelihood gradients used.
+        start: The starting values, (k,).
+    """
+
+    theta: Tensor
+    loglik: float
+    objective: NegativeLogLikelihood
+    minimum: Minimum
+    correction: np.ndarray
+    free: np.ndarray
+    at_bound: tuple[str, ...]
+    shift: np.ndarray
+    evaluations: int
+    start: Tensor
+
+    @property
+    def point(self) -> np.ndarray:
+        """The transformed parameters at `theta`, (k_free,)."""
+        return self.minimum.point + self.correction
+
+    @property
+    def density(self) -> TransitionDensity:
+        """The transition density in use at the end."""
+        return self.objective.density
+
+
+def maximise(
+    model: SymbolicSDE,
+    pairs: Pairs,
+    *,
+    method: Method = "auto",
+    start: Mapping[str, float] | None = None,
+    fixed: Mapping[str, float] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Maximum:
+    """Maximises the likelihood of `pairs` over the parameters of `model`.
+
+    Args:
+        model: The SDE.
+        pairs: The observations.
+        method: Which transition density, see `transition_density`.
+        start: Starting values, by name; those left out come from moments.
+        fixed: Parameters held at these values.
+        seed: Of the search for starting values.
+        progress: Called with (what is being done, log-likelihood) after every accepted step.
+
+    Raises:
+        ConvergenceError: If no starting point gives the observations a positive density.
+    """
+    search = _Search(model, pairs, method, dict(fixed or {}), progress or (lambda what, value: None))
+    first = starting_values(model, pairs, {**(start or {}), **search.fixed}, seed=seed)
+    best = search.run(first)
+    if not best.minimum.converged:
+        for trial in _other_starts(first, best.theta, search, seed):
+            other = search.run(trial)
+            if other.minimum.converged and (not best.minimum.converged or other.loglik > best.loglik):
+                best = other
+    return best
+
+
+def _other_starts(first: Tensor, last: Tensor, search: "_Search", seed: int) -> list[Tensor]:
+    """Three starts around the moments' values, one beside the failed end."""
+    generator = torch.Generator().manual_seed(seed)
+    bijection = search.bijection
+    noise = [0.7 * torch.randn(len(first), generator=generator, dtype=torch.float64) for _ in range(4)]
+    scale = torch.from_numpy(parameter_scale(first, list(bijection.bounds)))
+    centers = [first, first, first, last]
+    moved = [bijection.forward(bijection.inverse(c) + n * scale).detach() for c, n in zip(centers, noise, strict=True)]
+    held = torch.from_numpy(search.held)
+    return [torch.where(held, first, m) for m in moved]
+
+
+class _Search:
+    """One model, one data set: what stays the same from start to start."""
+
+    def __init__(
+        self, model: SymbolicSDE, pairs: Pairs, method: Method, fixed: dict[str, float], progress: Progress
+    ) -> None:
+        self.model, self.pairs, self.method, self.fixed, self.progress = model, pairs, method, fixed, progress
+        self.bijection = Bijection([model.params[name] for name in model.param_names])
+        self.held = np.array([name in fixed for name in model.param_names])
+        self.evaluations = 0
+
+    def run(self, start: Tensor) -> Maximum:
+        """From one starting point to the refined maximum."""
+        density = transition_density(self.model, self.pairs, start, self.method)
+        free = ~self.held
+        objective, minimum = self._descend(density, free, start, tolerance=1e-3 if _depends_on_grid(density) else 1e-8)
+        theta = objective.theta(torch.from_numpy(minimum.point)).detach()
+        if _depends_on_grid(density):
+            # The first grid was made for the starting values; from here on it suits the estimate.
+            density = transition_density(self.model, self.pairs, theta, self.method)
+            objective, minimum = self._descend(density, free, theta)
+        stuck = self._at_bound(objective, minimum, free)
+        if stuck.any():
+            theta = objective.theta(torch.from_numpy(minimum.point)).detach()
+            free = free & ~stuck
+            objective, minimum = self._descend(objective.density, free, theta)
+        refined = self._refine(objective, minimum, free)
+        names = tuple(n for n, s in zip(self.model.param_names, stuck, strict=True) if s)
+        theta = refined.objective.theta(torch.from_numpy(refined.minimum.point + refined.correction)).detach()
+        return Maximum(
+            theta=theta,
+            loglik=refined.loglik,
+            objective=refined.objective,
+            minimum=refined.minimum,
+            correction=refined.correction,
+            free=free,
+            at_bound=names,
+            shift=refined.shift,
+            evaluations=self.evaluations,
+            start=start,
+        )
+
+    def _descend(
+        self, density: TransitionDensity, free: np.ndarray, theta: Tensor, tolerance: float = 1e-8
+    ) -> tuple[NegativeLogLikelihood, Minimum]:
+        objective = NegativeLogLikelihood(density, self.bijection, free, theta)
+        eta = objective.eta(theta)
+        value, _ = objective(eta)
+        if not np.isfinite(value):
+            raise ConvergenceError(
+                f"The observations are impossible at {self.model.named(theta)}; give other starting values by start={{...}}."
+            )
+        scale = parameter_scale(theta, list(self.bijection.bounds))[free]
+        report = lambda value: self.progress(density.route, -value)  # noqa: E731
+        minimum = minimise(objective, eta, scale=scale, tolerance=tolerance, callback=report)
+        self.evaluations += minimum.evaluations
+        return objective, minimum
+
+    def _at_bound(self, objective: NegativeLogLikelihood, minimum: Minimum, free: np.ndarray) -> np.ndarray:
+        """Which parameters ran into a bound: close to it beside their own start, with the likelihood still rising."""
+        theta = objective.theta(torch.from_numpy(minimum.point)).detach().numpy()
+        stuck = np.zeros(len(free), dtype=bool)
+        for i in np.flatnonzero(free):
+            lower, upper = self.bijection.bounds[i]
+            width = upper - lower if np.isfinite(upper - lower) else 1.0
+            stuck[i] = min(theta[i] - lower, upper - theta[i]) < 1e-5 * width
+        return stuck
+
+    def _refine(self, objective: NegativeLogLikelihood, minimum: Minimum, free: np.ndarray) -> "_Refined":
+        """Doubles the grid while it matters."""
+        none = np.zeros(int(free.sum()))
+        if not np.isfinite(minimum.decrement):
+            return _Refined(objective, minimum, -minimum.value, none, np.full_like(none, np.nan))
+        while True:
+            objective, minimum = self._replace_bridge(objective, minimum, free)
+            finer = _refined(objective.density)
+            if finer is None or not free.any():
+                return _Refined(objective, minimum, -minimum.value, none, none)
+            theta = objective.theta(torch.from_numpy(minimum.point)).detach()
+            twin = NegativeLogLikelihood(finer, self.bijection, free, theta)
+            value, gradient = twin(minimum.point)
+            self.evaluations += 1
+            if not np.isfinite(value):
+                raise NumericalError(
+                    "The likelihood is finite on one grid and not on the next; the estimate can't be trusted. "
+                    "Give starting values nearer to the maximum, or bounds that keep the parameters possible."
+                )
+            move = -np.linalg.solve(minimum.hessian, gradient)
+            shift = 4.0 / 3.0 * move / np.sqrt(np.diag(np.linalg.inv(minimum.hessian)))
+            cells = max(grid.cells for grid in _grids(finer))
+            if np.abs(shift).max() < LARGEST_SHIFT or cells > _MOST_CELLS:
+                # The Newton step to the maximum of (4 l_{h/2} - l_h) / 3, and that function's value there.
+                correction = 4.0 / 3.0 * move
+                rise = 0.5 * float(correction @ minimum.hessian @ correction)
+                loglik = -(4.0 * value - minimum.value) / 3.0 + rise
+                return _Refined(objective, minimum, loglik, correction, shift)
+            theta = twin.theta(torch.from_numpy(minimum.point + move)).detach()
+            objective, minimum = self._descend(finer, free, theta)
+
+    def _replace_bridge(
+        self, objective: NegativeLogLikelihood, minimum: Minimum, free: np.ndarray
+    ) -> tuple[NegativeLogLikelihood, Minimum]:
+        """Goes over to the grid where the bridge's second-order terms move the estimate too much to stop at them."""
+        bridges = [d for d in _parts(objective.density) if isinstance(d, BridgeTransition)]
+        if not bridges or self.method == "bridge":
+            return objective, minimum
+        theta = objective.theta(torch.from_numpy(minimum.point)).detach()
+        difference = np.zeros(len(minimum.point))
+        for bridge in bridges:
+            first = BridgeTransition(bridge.model, bridge.pairs, order=1, expressions=bridge.expressions)
+            low = NegativeLogLikelihood(first, self.bijection, free, theta)(minimum.point)[1]
+            high = NegativeLogLikelihood(bridge, self.bijection, free, theta)(minimum.point)[1]
+            difference += low - high
+            self.evaluations += 2
+        move = np.linalg.solve(minimum.hessian, difference)
+        errors = np.sqrt(np.diag(np.linalg.inv(minimum.hessian)).clip(min=0.0))
+        if np.abs(move / errors).max(initial=0.0) < _LARGEST_BRIDGE_TERM:
+            return objective, minimum
+        density = transition_density(self.model, self.pairs, theta, "fokker-planck")
+        return self._descend(density, free, theta)
+
+
+@dataclass(frozen=True)
+class _Refined:
+    objective: NegativeLogLikelihood
+    minimum: Minimum
+    loglik: float
+    correction: np.ndarray
+    shift: np.ndarray
+
+
+def _parts(density: TransitionDensity) -> list[TransitionDensity]:
+    return [part for _, part in density.parts] if isinstance(density, MixedTransition) else [density]
+
+
+def _grids(density: TransitionDensity) -> list[FokkerPlanckTransition]:
+    return [part for part in _parts(density) if isinstance(part, FokkerPlanckTransition)]
+
+
+def _depends_on_grid(density: TransitionDensity) -> bool:
+    return any(isinstance(part, FokkerPlanckTransition | BridgeTransition) for part in _parts(density))
+
+
+def _refined(density: TransitionDensity) -> TransitionDensity | None:
+    """The density with its grids halved; None if it has none."""
+    if isinstance(density, FokkerPlanckTransition):
+        return density.refined()
+    if isinstance(density, MixedTransition) and _grids(density):
+        return MixedTransition([(i, d.refined() if isinstance(d, FokkerPlanckTransition) else d) for i, d in density.parts])
+    return None
