@@ -96,10 +96,11 @@ def information(process: Process, dt: float, cells: int) -> Array:
         shifted[i] += 1j * COMPLEX_STEP
         rates, mass = generator(process, shifted, cells)
         transition = expm(rates * dt)
-        joint = mass.real[:, None] * transition.real
+        probability = np.real(transition)
+        joint = np.real(mass)[:, None] * probability
         with np.errstate(divide="ignore", invalid="ignore"):
-            score = transition.imag / (COMPLEX_STEP * transition.real)
-        scores.append(np.where(transition.real > _NEGLIGIBLE, score, 0.0))
+            score = np.imag(transition) / (COMPLEX_STEP * probability)
+        scores.append(np.where(probability > _NEGLIGIBLE, score, 0.0))
     stacked = np.stack(scores).reshape(len(theta), -1)
     return (stacked * joint.ravel()) @ stacked.T
 
@@ -124,7 +125,7 @@ def generator(process: Process, theta: NDArray, cells: int) -> tuple[NDArray, ND
     down = tensor[1:] * np.exp(face - center[1:]) / h**2
     rates = np.diag(up, 1) + np.diag(down, -1)
     rates -= np.diag(rates.sum(axis=1))
-    mass = np.exp(center - center.real.max()) / tensor
+    mass = np.exp(center - np.real(center).max()) / tensor
     return rates, mass / mass.sum()
 
 

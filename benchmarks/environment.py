@@ -69,7 +69,7 @@ def commit() -> str | None:
 
 def fingerprint() -> str:
     """Digest of the code that decides a fit or a simulated series: stored results of other code are not resumed."""
-    parts = ("sde.py", "symbolic", "data", "operators", "fokker_planck", "simulation", "fitting")
+    parts = ("sde.py", "symbolic", "data", "operators", "fokker_planck", "fitting")
     files = [ROOT / "benchmarks" / name for name in ("truth.py", "samples.py", "subject.py")]
     for part in parts:
         path = ROOT / "pdekit" / part

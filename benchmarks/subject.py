@@ -7,12 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.runner import Outcome
 from benchmarks.truth import Array, Process
+
+if TYPE_CHECKING:
+    from pdekit.fitting.choose import Method
+    from pdekit.fitting.result import Interval
 
 # Each process of `truth` by its name in pdekit's catalogue, with the catalogue's parameters in the process's order.
 _CATALOGUE: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -56,7 +60,13 @@ def model(process: Process) -> Any:
 
 
 def fit_series(
-    process: Process, dt: float, x: Array, *, route: str = "auto", intervals: tuple[str, ...] = (), flags: bool = False
+    process: Process,
+    dt: float,
+    x: Array,
+    *,
+    route: "Method" = "auto",
+    intervals: "tuple[Interval, ...]" = (),
+    flags: bool = False,
 ) -> Outcome:
     """One fit from automatic starting values, as plain numbers.
 
@@ -90,7 +100,7 @@ def fit_series(
         "seconds": seconds,
     }
     if flags:
-        outcome["flags"] = [flag.title for flag in result.flags]
+        outcome["flags"] = [flag.title for flag in result.flags if flag.severity != "ok"]
     for kind in intervals:
         outcome[kind] = {ours: _ends(result.interval(theirs, kind=kind)) for ours, theirs in names.items()}
     return outcome
@@ -210,7 +220,7 @@ def command_line_fit(arguments: list[str], method: str, out: Path) -> Outcome:
         "stderr": {name: float(row["stderr"]) for name, row in table.items()},
         "loglik": float(printed["loglik"]),
         "converged": bool(printed["converged"]),
-        "flags": [flag["title"] for flag in printed["flags"]],
+        "flags": [flag["title"] for flag in printed["flags"] if flag["severity"] != "ok"],
         "route": printed["route"],
         "seconds": seconds,
     }

@@ -6,12 +6,13 @@ know nothing of the package under test.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Coefficient = Callable[[NDArray, NDArray], NDArray]
 
 

@@ -42,9 +42,10 @@ def arrange(table: Table, layout: Layout) -> Paths:
     """
     asked, layout = layout, layout.resolve(table)
     paths = Paths(notes=list(table.notes))
-    if asked.columns is None:
-        clock_text = f"column {layout.time!r} as time and " if layout.time else ""
-        paths.notes.append(f"Took {clock_text}{', '.join(map(repr, layout.columns or ()))} as observations.")
+    taken = [f"{layout.time!r} as time"] if asked.time != layout.time else []
+    taken += [f"{', '.join(map(repr, layout.columns or ()))} as observations"] if asked.columns is None else []
+    if taken:
+        paths.notes.append(f"Took {' and '.join(taken)}.")
     values = _observations(table, layout, paths)
     owners = None if layout.id is None else _path_ids(table, layout.id)
     present = np.asarray(np.isfinite(values).all(axis=1))
@@ -54,16 +55,19 @@ def arrange(table: Table, layout: Layout) -> Paths:
     _refuse_fewer(table, int(present.sum()), len(dropped))
     table, values = table.take(present), values[present]
     groups = {"series": np.arange(len(values))} if owners is None else _groups(owners[present])
+    vanished = [] if owners is None or not len(dropped) else [str(o) for o in dict.fromkeys(owners) if o not in groups]
+    if vanished:
+        paths.notes.append(f"Nothing was left of {_some_paths(vanished)}.")
 
     clock = _clock(table, layout, groups)
     paths.time_unit, paths.origin = clock.unit, clock.origin
     paths.notes.extend(clock.notes)
-    sign = -1.0 if _counts_backwards(table, layout, clock, paths) else 1.0
+    t = 0.0 - clock.values if _counts_backwards(table, layout, clock, paths) else clock.values
     moved = 0
     for label, rows in groups.items():
-        ordered = _in_order(table, layout, clock, sign * clock.values, rows, label if len(groups) > 1 else None)
+        ordered = _in_order(table, layout, clock, t, rows, label if len(groups) > 1 else None)
         moved += int((ordered != rows).sum())
-        paths.add(label, sign * clock.values[ordered], values[ordered])
+        paths.add(label, t[ordered], values[ordered])
     if moved and layout.sort:
         paths.notes.append(f"Sorted by {layout.time!r}; {moved:,} rows changed place.")
     if layout.fixed_dt is not None:
@@ -72,6 +76,11 @@ def arrange(table: Table, layout: Layout) -> Paths:
         _split_at_gaps(paths, parse_step(layout.max_gap))
     _drop_single_rows(paths)
     return paths
+
+
+def _some_paths(labels: list[str], most: int = 6) -> str:
+    shown = ", ".join(labels[:most]) + (", ..." if len(labels) > most else "")
+    return f"1 path ({shown})" if len(labels) == 1 else f"{len(labels):,} paths ({shown})"
 
 
 def _observations(table: Table, layout: Layout, paths: Paths) -> np.ndarray:
@@ -184,9 +193,11 @@ def _in_order(
 ) -> np.ndarray:
     """The rows of one path in the order of time, or the error that says which of them is out of it."""
     steps = np.diff(t[rows])
-    if layout.sort or (layout.reverse_time and (steps < 0).all()):
+    if layout.sort:
         rows = rows[np.argsort(t[rows], kind="stable")]
-        steps = np.diff(t[rows])
+    elif layout.reverse_time and 2 * int((steps < 0).sum()) > len(steps):
+        rows = rows[::-1]
+    steps = np.diff(t[rows])
     bad = np.flatnonzero(steps <= 0)
     if not len(bad):
         return rows
@@ -203,12 +214,14 @@ def _in_order(
             f"{here}: time {shown[1]} repeats that of {before} (repeated times: {len(np.flatnonzero(steps == 0)):,}). "
             f"Average or remove one of them{path_hint}."
         )
-    if (steps < 0).all() and clock.origin is None and not layout.reverse_time:
+    backwards = bool((steps < 0).all())
+    if backwards and clock.origin is None and not layout.reverse_time:
         raise DataError(
             f"{here}: times run backwards, from {shown[0]} on {before} to {shown[1]}. If they are ages, pass "
             "reverse_time=True (--reverse-time); if the newest row merely comes first, pass sort=True (--sort)."
         )
-    why = "the newest row comes first" if (steps < 0).all() else "times must increase from row to row"
+    rule = "run one way" if layout.reverse_time else "increase"
+    why = "the newest row comes first" if backwards else f"times must {rule} from row to row"
     raise DataError(
         f"{here}: time {shown[1]} comes after {shown[0]} on {before}; {why}. Pass sort=True (--sort) to sort."
     )
@@ -250,11 +263,9 @@ def _split_at_gaps(paths: Paths, max_gap: float) -> None:
 
 def _drop_single_rows(paths: Paths) -> None:
     keep = [k for k, times in enumerate(paths.times) if len(times) > 1]
-    lost = [paths.ids[k] for k in range(len(paths.ids)) if k not in set(keep)]
+    lost = [label for label, times in zip(paths.ids, paths.times, strict=True) if len(times) == 1]
     if lost:
-        shown = ", ".join(lost[:6]) + (", ..." if len(lost) > 6 else "")
-        what = "1 path" if len(lost) == 1 else f"{len(lost):,} paths"
-        paths.notes.append(f"Left out {what} of a single observation, too short to hold a step: {shown}.")
+        paths.notes.append(f"Left out {_some_paths(lost)} of a single observation, too short to hold a step.")
     paths.ids = [paths.ids[k] for k in keep]
     paths.times = [paths.times[k] for k in keep]
     paths.values = [paths.values[k] for k in keep]

@@ -86,6 +86,11 @@ def _iso(table: Table, name: str) -> Found | None:
         raise DataError(
             f"{table.where(i)}, column {name!r}: {texts[i]!r} has {kind}, unlike the rows above. Write all alike."
         )
+    if not zoned.any():
+        try:
+            return np.array(texts, dtype="datetime64[us]"), ()  # any year, where pandas 2 begins in 1677
+        except ValueError:
+            pass
     import pandas as pd
 
     parsed = pd.to_datetime(pd.Series(list(texts), dtype=object), format="ISO8601", utc=True, errors="coerce")

@@ -99,7 +99,7 @@ def _parse_numbers(table: Table, name: str, texts: np.ndarray, na_values: Sequen
     values = np.full(len(texts), np.nan)
     cells = [text if decimal == "." else text.replace(decimal, ".") for text in texts[present]]
     try:
-        values[present] = [float(cell) for cell in cells]
+        values[present] = [_to_float(cell) for cell in cells]
     except ValueError:
         bad = next(k for k, cell in enumerate(cells) if not is_number(cell))
         i = int(np.flatnonzero(present)[bad])
@@ -114,12 +114,18 @@ def _parse_numbers(table: Table, name: str, texts: np.ndarray, na_values: Sequen
 
 
 def is_number(text: str) -> bool:
-    """Whether the text is a number as Python writes it (NaN and infinity included)."""
+    """Whether the text is a number as files write it (NaN and infinity included)."""
     try:
-        float(text)
+        _to_float(text)
     except ValueError:
         return False
     return True
+
+
+def _to_float(text: str) -> float:
+    if "_" in text:  # Python reads 1_000 as a thousand, no file means it
+        raise ValueError
+    return float(text)
 
 
 def unused(name: str, taken: Sequence[str]) -> str:

@@ -2,13 +2,13 @@
 
 Two expansions share the quarter plane nu > -1, z >= 0, divided by w = sqrt(nu^2 + z^2):
 
-- small w: the power series I_nu(z) = (z/2)^nu / Gamma(nu+1) * sum_k (z^2/4)^k / (k! (nu+1)_k), whose terms are all positive;
-- large w: Debye's expansion I_nu(z) ~ e^(w - nu asinh(nu/z)) / sqrt(2 pi w) * sum_k U_k(p) / nu^k with p = nu / w. Each U_k is
-  p^k times a polynomial u_k in p^2, so that U_k(p) / nu^k = u_k(p^2) / w^k is regular at nu = 0. It also holds for -1 < nu < 0,
-  where I_nu and I_-nu differ by a multiple of K_nu, a relative e^(-2w).
+- small w: the power series I_nu(z) = (z/2)^nu / Gamma(nu+1) * sum_k (z^2/4)^k / (k! (nu+1)_k), all terms positive;
+- large w: Debye's expansion I_nu(z) ~ e^(w - nu asinh(nu/z)) / sqrt(2 pi w) * sum_k U_k(p) / nu^k with p = nu / w.
+  Each U_k is p^k times a polynomial u_k in p^2, so that U_k(p) / nu^k = u_k(p^2) / w^k is regular at nu = 0. It also
+  holds for -1 < nu < 0, where I_nu and I_-nu differ by a multiple of K_nu, a relative e^(-2w).
 
-Both are plain torch operations, each on its own rows only, so autograd gives every derivative and no branch that was not taken can
-leak a NaN. Where to divide and how many terms to sum follow from the expansions themselves.
+Both are plain torch operations, each on its own rows only, so autograd gives every derivative and no branch that was
+not taken can leak a NaN. Where to divide and how many terms to sum follow from the expansions themselves.
 
 Source: NIST Digital Library of Mathematical Functions, sections 10.25, 10.27, 10.41.
 """
@@ -16,7 +16,7 @@ Source: NIST Digital Library of Mathematical Functions, sections 10.25, 10.27, 1
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -24,8 +24,8 @@ from torch import Tensor
 from pdekit.errors import InputError
 
 _ROUNDING = 2.0**-54
-# Numbers of Debye terms. The longest sum sets where the power series ends; the shorter ones save time on rows with larger w,
-# which are nearly all rows of a finely sampled record.
+# Numbers of Debye terms. The longest sum sets where the power series ends; the shorter ones save time on rows with
+# larger w, which are nearly all rows of a finely sampled record.
 _DEBYE_LENGTHS = (16, 8, 4)
 
 
@@ -37,7 +37,8 @@ def log_ive(nu: Tensor, z: Tensor) -> Tensor:
         z: Arguments, z >= 0. At z = 0 the value is -inf for nu > 0, 0 for nu = 0 and +inf for nu < 0.
 
     Returns:
-        A tensor of the shape of `z`, differentiable any number of times in both. Absolute or relative error about 1e-13 in float64.
+        A tensor of the shape of `z`, differentiable any number of times in both. In float64 the value and the first
+        derivatives are right to about 1e-14, absolute or relative; second derivatives in `nu` to 1e-8.
 
     Raises:
         InputError: If an order is not above -1, or an argument is negative or not a number.
@@ -61,8 +62,8 @@ def log_ive(nu: Tensor, z: Tensor) -> Tensor:
 def log_clifford(nu: Tensor, z: Tensor) -> Tensor:
     """The logarithm of I_nu(z) e^-z without its power law at zero, log(I_nu(z) (z/2)^-nu e^-z).
 
-    This is the Bessel-Clifford function sum_k (z^2/4)^k / (k! Gamma(nu+k+1)), scaled. It is smooth through z = 0, which a
-    transition density of a square-root process needs where the process starts on its boundary.
+    This is the Bessel-Clifford function sum_k (z^2/4)^k / (k! Gamma(nu+k+1)), scaled. It is smooth through z = 0, which
+    the transition density of a square-root process needs where the process starts on its boundary.
 
     Args:
         nu: Orders, nu > -1, of a shape that broadcasts to that of `z`.
@@ -145,7 +146,7 @@ def _horner(coefficients: tuple[Fraction, ...], x: Tensor) -> Tensor:
     return value
 
 
-@lru_cache(maxsize=None)
+@cache
 def debye_polynomial(k: int) -> tuple[Fraction, ...]:
     """The polynomial u_k with U_k(p) = p^k u_k(p^2), U_k being the k-th coefficient of Debye's expansion.
 
@@ -171,9 +172,9 @@ def debye_polynomial(k: int) -> tuple[Fraction, ...]:
     return tuple(result)
 
 
-@lru_cache(maxsize=None)
+@cache
 def debye_start(length: int) -> float:
-    """The w from which the first neglected term of Debye's expansion, max |u_length(p^2)| / w^length, is below rounding.
+    """The w from which Debye's first neglected term, at most max |u_length(p^2)| / w^length, is below rounding.
 
     Args:
         length: How many terms are summed.
@@ -187,7 +188,7 @@ def debye_start(length: int) -> float:
     return (float(largest) / _ROUNDING) ** (1 / length)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _series_length() -> int:
     """How many terms the power series needs on its whole regime; nu = -1 is the slowest order."""
     quarter = debye_start(_DEBYE_LENGTHS[0]) ** 2 / 4

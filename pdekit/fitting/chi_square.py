@@ -6,7 +6,7 @@ from torch import Tensor
 # From this degrees + noncentrality on, the saddlepoint formula is right to 2.1e-7 (6e-7 in normal quantiles), improving
 # with the power -3/2, whereas the exact sum takes ever longer: 3 microseconds per pair here, 80 at 1e7.
 _LARGE = 3000.0
-# Closer than this to the mean, where the correction below is 0/0, its limit is used; over this range it changes by 1e-6.
+# Closer than this to the mean, where the correction below is 0/0, its limit is used; it changes by 1e-6 up to here.
 _CENTER = 1e-3
 
 
@@ -44,7 +44,7 @@ def _exact_cdf(x: Tensor, degrees: float, noncentrality: Tensor) -> Tensor:
 
 
 def _saddlepoint_cdf(x: Tensor, degrees: float, noncentrality: Tensor) -> Tensor:
-    """Cumulant function K(s) = noncentrality s / q - degrees / 2 log q with q = 1 - 2 s; K'(s) = x is quadratic in q."""
+    """With q = 1 - 2 s, K(s) = noncentrality s / q - degrees / 2 log q, and K'(s) = x is quadratic in q."""
     root = torch.sqrt(degrees**2 + 4 * noncentrality * x)
     q = (degrees + root) / (2 * x)
     # s = (1 - q) / 2, free of cancellation near the mean.

@@ -1,84 +1,25 @@
-"""Transition densities in closed form for the one-dimensional models that have them.
+"""Transition densities in closed form, for the one-dimensional models that `recognise` finds.
 
-A model is recognised from its Ito coefficients, whatever the parametrisation and the declared convention, if
-
-    dX = (a + b (X - shift)) dt + g(X) dW,    g(x)^2 = s2 (x - shift)^power,
-
-where a, b, s2 and shift are expressions in the parameters only and
-
-- power 0: Brownian motion with drift and the Ornstein-Uhlenbeck (Vasicek) process; normal;
-- power 1: the square-root process of Cox, Ingersoll and Ross, mirrored where s2 < 0; noncentral chi-square;
-- power 2: geometric Brownian motion, where a must be identically 0; log-normal.
-
-Each density is smooth through b = 0 and twice differentiable in the parameters. Parameters that cannot have produced a pair
-(a noise of zero, an observation beyond a shifted boundary, an absorbing boundary under a square root) have the log-density -inf.
+Each density is smooth through b = 0 and twice differentiable in the parameters. Parameters that cannot have produced a
+pair (a noise of zero, an observation beyond a shifted boundary, an absorbing boundary under a square root) have the
+log-density -inf, as zero probability has.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import sympy
 import torch
-from sympy import Expr
 from torch import Tensor
 
 from pdekit.data import Pairs
 from pdekit.errors import DataError, NumericalError
 from pdekit.fitting.bessel import log_clifford
 from pdekit.fitting.chi_square import noncentral_chi_square_cdf
+from pdekit.fitting.recognise import Family, recognise
 from pdekit.symbolic import SymbolicSDE
 
-
-@dataclass(frozen=True)
-class Family:
-    """A recognised model: dX = (a + b (X - shift)) dt + g(X) dW with g(x)^2 = s2 (x - shift)^power.
-
-    Args:
-        name: `"Brownian motion"`, `"OU"`, `"CIR"` or `"GBM"`.
-        power: The power of the distance to the boundary in g^2.
-        a: Drift at `shift`.
-        b: Slope of the drift, per unit of time.
-        s2: Scale of g^2.
-        shift: The boundary where g vanishes; 0 for power 0.
-    """
-
-    name: str
-    power: int
-    a: Expr
-    b: Expr
-    s2: Expr
-    shift: Expr
-
-
-def recognise(model: SymbolicSDE) -> Family | None:
-    """Find the closed-form family of a model, if it has one.
-
-    Args:
-        model: Any model; Stratonovich equations are converted first.
-
-    Returns:
-        The family with its coefficients as expressions in the model's parameters, or None: more than one state, time-dependent,
-        outside the three families, or confined by a declared boundary to less than the family's own range.
-
-    Example:
-        >>> from pdekit.symbolic import SymbolicSDE
-        >>> model = SymbolicSDE(["x"], ["k*m - k*x"], ["sqrt(2*D*x)"], params={"k": (0, None), "m": (0, None), "D": (0, None)})
-        >>> family = recognise(model)
-        >>> family.name, family.a, family.b, family.s2
-        ('CIR', k*m, -k, 2*D)
-    """
-    if model.dim != 1:
-        return None
-    ito = model.ito()
-    drift = _coefficients(ito.drift[0], ito, degree=1)
-    squared = _coefficients(sum(entry**2 for entry in ito.diffusion_matrix), ito, degree=2)
-    if drift is None or squared is None:
-        return None
-    family = _match(*drift, *squared)
-    if family is None or not _unconfined(ito, family):
-        return None
-    return family
+_OVERFLOW = 300.0  # e to twice this power still leaves room for its factors
+_TAYLOR = 18  # 1 / 20! is below rounding, so this many powers of |y| < 1 are exact
 
 
 def closed_form(model: SymbolicSDE, pairs: Pairs) -> "ClosedForm | None":
@@ -108,50 +49,6 @@ def closed_form(model: SymbolicSDE, pairs: Pairs) -> "ClosedForm | None":
     return None if family is None else (_Normal, _SquareRoot, _LogNormal)[family.power](model, family, pairs)
 
 
-# --- recognition -------------------------------------------------------------------------------------------------------------------
-
-
-def _coefficients(expr: Expr, model: SymbolicSDE, degree: int) -> list[Expr] | None:
-    """The coefficients of a polynomial in the state, constant first; None if it isn't one or they depend on more than parameters."""
-    (x,) = model.state
-    exact = sympy.nsimplify(expr, rational=True)  # with decimal numbers, differences that are zero would not cancel
-    polynomial = sympy.expand(exact).as_poly(x) or sympy.cancel(exact).as_poly(x)
-    if polynomial is None or not polynomial.free_symbols_in_domain <= set(model.param_symbols):
-        return None
-    coefficients = [sympy.cancel(c) for c in reversed(polynomial.all_coeffs())]
-    if any(c != 0 for c in coefficients[degree + 1 :]):
-        return None
-    return (coefficients + [sympy.S.Zero] * degree)[: degree + 1]
-
-
-def _match(
-    f0: Expr, f1: Expr, q0: Expr, q1: Expr, q2: Expr
-) -> Family | None:
-    """The family of drift f0 + f1 x and g^2 = q0 + q1 x + q2 x^2."""
-    if q2 != 0:
-        shift = sympy.cancel(-q1 / (2 * q2))
-        is_square = sympy.cancel(q1**2 - 4 * q0 * q2) == 0
-        vanishes_together = sympy.cancel(f0 + f1 * shift) == 0
-        return Family("GBM", 2, sympy.S.Zero, f1, q2, shift) if is_square and vanishes_together else None
-    if q1 != 0:
-        shift = sympy.cancel(-q0 / q1)
-        a = sympy.cancel(f0 + f1 * shift)
-        absorbing = (a * q1).is_nonpositive
-        return None if absorbing else Family("CIR", 1, a, f1, q1, shift)
-    if q0 != 0:
-        return Family("OU" if f1 != 0 else "Brownian motion", 0, f0, f1, q0, sympy.S.Zero)
-    return None
-
-
-def _unconfined(model: SymbolicSDE, family: Family) -> bool:
-    """Whether every finite end of the declared domain is the boundary that the process has anyway."""
-    ends = [end for end in model.domain[0] if math.isfinite(end)]
-    return all(family.power > 0 and sympy.cancel(family.shift - sympy.nsimplify(end)) == 0 for end in ends)
-
-
-# --- densities ---------------------------------------------------------------------------------------------------------------------
-
-
 class ClosedForm:
     """What the three families share: the pairs, and the coefficients as functions of the parameters.
 
@@ -162,7 +59,6 @@ class ClosedForm:
     """
 
     def __init__(self, model: SymbolicSDE, family: Family, pairs: Pairs) -> None:
-        """Bind the family to the pairs and refuse observations that no parameters could explain."""
         self.route = f"closed form ({family.name})"
         self.family = family
         self._steps, self._which = pairs.distinct()
@@ -177,7 +73,10 @@ class ClosedForm:
             theta: Parameters (k,) in the model's order.
 
         Returns:
-            A tensor (N,), twice differentiable in `theta`; -inf (with a gradient of zero) where `theta` rules the pair out.
+            A tensor (N,), twice differentiable in `theta`; -inf, with gradient 0, where `theta` rules the pair out.
+
+        Raises:
+            NumericalError: If the process grows so fast at `theta` that a single step overflows.
         """
         raise NotImplementedError
 
@@ -188,18 +87,28 @@ class ClosedForm:
             theta: Parameters (k,) in the model's order.
 
         Returns:
-            A tensor (N,), exact but for fine steps of the square-root process, where it is right to 1.1e-6.
+            A tensor (N,), exact but for fine steps of the square-root process, where it is right to 2e-7.
 
         Raises:
-            NumericalError: If `theta` rules out a pair, so that there is no such probability.
+            NumericalError: If `theta` rules out a pair, so that there is no such probability, or if a step overflows.
         """
         raise NotImplementedError
 
     def _at(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The numbers a, b, s2, shift."""
         a, b, s2, shift = self._function(0.0, self._x0.new_zeros(1), theta).unbind(-1)
-        # A boundary that does not move takes no part in gradients: the root of the distance to it has none at the boundary itself.
+        # A boundary that does not move takes no part in gradients: at zero distance the root of the distance has none.
         return a, b, s2, shift if self.family.shift.free_symbols else shift.detach()
+
+    def _exponents(self, b: Tensor) -> Tensor:
+        """b dt of every distinct step."""
+        y = b * self._steps
+        if bool((y > _OVERFLOW).any()):
+            raise NumericalError(
+                f"Under {self.route} the slope of the drift, b = {self.family.b} = {b.item():g}, gives growth by a "
+                f"factor of exp({y.max().item():g}) in one step, which overflows. Bound its parameters from above."
+            )
+        return y
 
     def _per_pair(self, per_step: Tensor) -> Tensor:
         """Spread values of the distinct steps over the pairs."""
@@ -218,7 +127,7 @@ class ClosedForm:
         return torch.ones_like(x1, dtype=torch.bool)
 
     def _check_support(self, pairs: Pairs) -> None:
-        """Refuse pairs that no parameters can produce; a boundary that moves with the parameters is left to the density."""
+        """Refuse pairs that no parameters can produce; boundaries that depend on parameters are left to the density."""
         shift, s2 = self.family.shift, self.family.s2
         side = -1.0 if s2.is_nonpositive else 1.0
         if shift.free_symbols or not (s2.is_nonnegative or s2.is_nonpositive):
@@ -227,11 +136,12 @@ class ClosedForm:
         if bool(possible.all()):
             return
         row = int((~possible).nonzero()[0])
+        where = "on one side of" if self.family.power == 2 else "above" if side > 0 else "below"
         raise DataError(
-            f"A {self.family.name} process never goes from {self._x0[row].item():g} to {self._x1[row].item():g}: expected values "
-            f"strictly on one side of {float(shift):g}, where the noise vanishes; found at time "
-            f"{(pairs.t[row] + pairs.dt[row]).item():g} of path {int(pairs.path[row])} ({int((~possible).sum())} such pairs). "
-            f"Shift the data or the boundary, or choose a model that can be there, such as an Ornstein-Uhlenbeck process."
+            f"A {self.family.name} process never goes from {self._x0[row].item():g} to {self._x1[row].item():g}: "
+            f"expected values {where} {float(shift):g}, where the noise vanishes; found at time "
+            f"{(pairs.t[row] + pairs.dt[row]).item():g} of path {int(pairs.path[row])} ({int((~possible).sum())} such "
+            "pairs). Shift the data or the boundary, or choose a model that can be there, such as Ornstein-Uhlenbeck."
         )
 
 
@@ -255,7 +165,7 @@ class _Normal(ClosedForm):
 
     def _moments(self, a: Tensor, b: Tensor, s2: Tensor) -> tuple[Tensor, Tensor]:
         """Distance of x1 from its conditional mean (N,), and the variance of every distinct step (K,)."""
-        y = b * self._steps
+        y = self._exponents(b)
         deviation = self._x1 - self._per_pair(torch.exp(y)) * self._x0 - self._per_pair(a * self._steps * phi1(y))
         return deviation, s2 * self._steps * phi1(2 * y)
 
@@ -283,7 +193,9 @@ class _LogNormal(ClosedForm):
             _, b, s2, shift = self._at(theta)
             x0, x1 = self._x0 - shift, self._x1 - shift
             if not (bool(s2 > 0) and bool(self._possible(x0, x1).all())):
-                raise self._refuse(f"s2 = {s2.item():g} must be positive and pairs stay on one side of {shift.item():g}")
+                raise self._refuse(
+                    f"s2 = {s2.item():g} must be positive and pairs stay on one side of {shift.item():g}"
+                )
             score, _ = self._score(b, s2, x0, x1)
             return torch.special.ndtr(torch.sign(x0) * score)
 
@@ -297,9 +209,9 @@ class _LogNormal(ClosedForm):
 class _SquareRoot(ClosedForm):
     """2 k Y1 ~ noncentral chi-square with 2 nu + 2 degrees and noncentrality 2 k e^(b dt) y0, where Y = X - shift.
 
-    nu = 2 a / s2 - 1 and k = 2 / (s2 dt phi1(b dt)). Where the boundary is attainable (nu < 0) it reflects. With v = k y1 and
-    u = k e^(b dt) y0 the density is k e^(-u-v) (v/u)^(nu/2) I_nu(2 sqrt(u v)) = k v^nu exp(-(sqrt u - sqrt v)^2 + log C), C the scaled
-    Bessel-Clifford function, a form that is regular at y0 = 0.
+    nu = 2 a / s2 - 1 and k = 2 / (s2 dt phi1(b dt)). Where the boundary is attainable (nu < 0) it reflects. With
+    v = k y1 and u = k e^(b dt) y0 the density is k e^(-u-v) (v/u)^(nu/2) I_nu(2 sqrt(u v)), which is written as
+    k v^nu exp(-(sqrt u - sqrt v)^2) C with the scaled Bessel-Clifford function C, because that is regular at y0 = 0.
 
     Source: Cox, Ingersoll and Ross, Econometrica 53 (1985) 385-407.
     """
@@ -308,39 +220,34 @@ class _SquareRoot(ClosedForm):
         return (x0 >= 0) & (x1 > 0)
 
     def log_density(self, theta: Tensor) -> Tensor:
-        nu, k, growth, y0, y1 = self._canonical(theta)
+        nu, log_k, y, y0, y1 = self._canonical(theta)
         if not bool((nu > -1) & torch.isfinite(nu)):
             return self._ruled_out(theta)
         possible = self._possible(y0, y1)
         y0, y1 = torch.where(possible, y0, 1.0), torch.where(possible, y1, 1.0)
-        log_k = torch.log(k)
-        root_u = self._per_pair(torch.sqrt(k * growth)) * torch.sqrt(y0)
-        root_v = self._per_pair(torch.sqrt(k)) * torch.sqrt(y1)
-        log_v = self._per_pair(log_k) + torch.log(y1)
-        value = self._per_pair(log_k) - (root_u - root_v) ** 2 + nu * log_v + log_clifford(nu, 2 * root_u * root_v)
+        root_u = self._per_pair(torch.exp((log_k + y) / 2)) * torch.sqrt(y0)
+        root_v = self._per_pair(torch.exp(log_k / 2)) * torch.sqrt(y1)
+        log_k = self._per_pair(log_k)
+        log_v = log_k + torch.log(y1)
+        value = log_k - (root_u - root_v) ** 2 + nu * log_v + log_clifford(nu, 2 * root_u * root_v)
         return torch.where(possible, value, -math.inf)
 
     def cdf(self, theta: Tensor) -> Tensor:
         with torch.no_grad():
-            nu, k, growth, y0, y1 = self._canonical(theta)
+            nu, log_k, y, y0, y1 = self._canonical(theta)
             if not (bool((nu > -1) & torch.isfinite(nu)) and bool(self._possible(y0, y1).all())):
                 raise self._refuse(f"2 a / s2 = {nu.item() + 1:g} must be positive and every pair inside the boundary")
-            x, noncentrality = 2 * self._per_pair(k) * y1, 2 * self._per_pair(k * growth) * y0
-            below = noncentral_chi_square_cdf(x, 2 * nu.item() + 2, noncentrality)
+            u, v = self._per_pair(torch.exp(log_k + y)) * y0, self._per_pair(torch.exp(log_k)) * y1
+            below = noncentral_chi_square_cdf(2 * v, 2 * nu.item() + 2, 2 * u)
             return below if bool(self._at(theta)[2] > 0) else 1 - below
 
     def _canonical(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """nu; k and e^(b dt) of every distinct step; the distances of x0 and x1 from the boundary."""
+        """nu; log k and b dt of every distinct step; the distances of x0 and x1 from the boundary."""
         a, b, s2, shift = self._at(theta)
         side = torch.sign(s2.detach())
-        y = b * self._steps
-        k = 2 / (side * s2 * self._steps * phi1(y))
-        return 2 * a / s2 - 1, k, torch.exp(y), side * (self._x0 - shift), side * (self._x1 - shift)
-
-
-# --- (e^y - 1) / y -----------------------------------------------------------------------------------------------------------------
-
-_TAYLOR = 18  # 1 / 20! is below rounding, so this many powers of |y| < 1 are exact
+        y = self._exponents(b)
+        log_k = -torch.log(side * s2 * self._steps * phi1(y) / 2)
+        return 2 * a / s2 - 1, log_k, y, side * (self._x0 - shift), side * (self._x1 - shift)
 
 
 def phi1(y: Tensor) -> Tensor:

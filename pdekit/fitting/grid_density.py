@@ -35,6 +35,7 @@ class FokkerPlanckTransition:
     def __init__(self, model: SymbolicSDE, kernel: GridTransition, *, extrapolate: bool = False) -> None:
         self.model = model.ito()
         self.kernel = kernel
+        self.extrapolate = extrapolate
         self._fine = kernel.refined() if extrapolate else None
         self._coefficients = self.model.function([self.model.drift[0], self.model.diffusion_matrix[0, 0]])
         self.cells = kernel.grid.cells

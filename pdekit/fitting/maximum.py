@@ -1,7 +1,7 @@
 """Maximum likelihood with a transition density that is refined until it no longer matters.
 
-Start from moments, descend on a first grid, lay the grid anew at the estimate, then double it until the estimate would
-move by less than a twentieth of a standard error; one Newton step with extrapolated gradients takes out most of the rest.
+Start from moments, descend on a first grid, lay the grid anew at the estimate, then extrapolate and double it until the
+estimate would move by less than a twentieth of a standard error; one Newton step takes out most of the rest.
 """
 
 from collections.abc import Callable, Mapping
@@ -185,35 +185,30 @@ class _Search:
         return stuck
 
     def _refine(self, objective: NegativeLogLikelihood, minimum: Minimum, free: np.ndarray) -> "_Refined":
-        """Doubles the grid while it matters."""
+        """Goes over to better grids while that moves the estimate; the last move is made by one Newton step."""
         none = np.zeros(int(free.sum()))
         if not np.isfinite(minimum.decrement):
             return _Refined(objective, minimum, -minimum.value, none, np.full_like(none, np.nan))
         while True:
             objective, minimum = self._replace_bridge(objective, minimum, free)
-            finer = _refined(objective.density)
-            if finer is None or not free.any():
+            if not _grids(objective.density) or not free.any():
                 return _Refined(objective, minimum, -minimum.value, none, none)
             theta = objective.theta(torch.from_numpy(minimum.point)).detach()
-            twin = NegativeLogLikelihood(finer, self.bijection, free, theta)
-            value, gradient = twin(minimum.point)
+            better = _on_grids(objective.density, _better)
+            value, gradient = NegativeLogLikelihood(better, self.bijection, free, theta)(minimum.point)
             self.evaluations += 1
             if not np.isfinite(value):
                 raise NumericalError(
                     "The likelihood is finite on one grid and not on the next; the estimate can't be trusted. "
                     "Give starting values nearer to the maximum, or bounds that keep the parameters possible."
                 )
-            move = -np.linalg.solve(minimum.hessian, gradient)
-            shift = 4.0 / 3.0 * move / np.sqrt(np.diag(np.linalg.inv(minimum.hessian)))
-            cells = max(grid.cells for grid in _grids(finer))
+            inverse = np.linalg.inv(minimum.hessian)
+            move = -inverse @ gradient
+            shift = move / np.sqrt(np.diag(inverse))
+            cells = max(grid.cells for grid in _grids(better))
             if np.abs(shift).max() < LARGEST_SHIFT or cells > _MOST_CELLS:
-                # The Newton step to the maximum of (4 l_{h/2} - l_h) / 3, and that function's value there.
-                correction = 4.0 / 3.0 * move
-                rise = 0.5 * float(correction @ minimum.hessian @ correction)
-                loglik = -(4.0 * value - minimum.value) / 3.0 + rise
-                return _Refined(objective, minimum, loglik, correction, shift)
-            theta = twin.theta(torch.from_numpy(minimum.point + move)).detach()
-            objective, minimum = self._descend(finer, free, theta)
+                return _Refined(objective, minimum, -value - 0.5 * float(gradient @ move), move, shift)
+            objective, minimum = self._descend(better, free, theta)
 
     def _replace_bridge(
         self, objective: NegativeLogLikelihood, minimum: Minimum, free: np.ndarray
@@ -259,10 +254,17 @@ def _depends_on_grid(density: TransitionDensity) -> bool:
     return any(isinstance(part, FokkerPlanckTransition | BridgeTransition) for part in _parts(density))
 
 
-def _refined(density: TransitionDensity) -> TransitionDensity | None:
-    """The density with its grids halved; None if it has none."""
+def _better(grid: FokkerPlanckTransition) -> FokkerPlanckTransition:
+    """First extrapolate, then halve the cells."""
+    return grid.refined().extrapolated() if grid.extrapolate else grid.extrapolated()
+
+
+def _on_grids(
+    density: TransitionDensity, change: Callable[[FokkerPlanckTransition], FokkerPlanckTransition]
+) -> TransitionDensity:
+    """The density with its grids changed."""
     if isinstance(density, FokkerPlanckTransition):
-        return density.refined()
-    if isinstance(density, MixedTransition) and _grids(density):
-        return MixedTransition([(i, d.refined() if isinstance(d, FokkerPlanckTransition) else d) for i, d in density.parts])
-    return None
+        return change(density)
+    if isinstance(density, MixedTransition):
+        return MixedTransition([(i, _on_grids(part, change)) for i, part in density.parts])
+    return density

@@ -1,106 +1,65 @@
-"""How fast the fitted process forgets, and whether the record is long and dense enough for that."""
+"""Whether the record is long enough, and dense enough, for the process that was found in it."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-import torch
-from torch import Tensor
-
-from pdekit.errors import PdekitError
+from pdekit.fitting.checks import Check
 from pdekit.fitting.evidence import Evidence
-from pdekit.fokker_planck.coordinate import LampertiCoordinate
-from pdekit.fokker_planck.generator import Chain, FiniteVolumeGrid
-from pdekit.fokker_planck.spectral import decompose
-from pdekit.symbolic import SymbolicSDE
+from pdekit.fitting.relaxation import Relaxation
+from pdekit.report import Flag
 
-_CELLS = 400
-_MODES = 24
-_ENLARGEMENTS = 7
-_NEGLIGIBLE = 1e-7
+# For an OU process the relative error of the rate is sqrt(2 tau / T). At T / tau = 50 (.20) the estimate is biased by .4
+# standard errors and Wald intervals cover 93 %; since the rate is also overestimated there, the warning begins earlier.
+# The number of relaxation times alone would condemn bistable records, whose drift is learned within the wells.
+_RATE_WARNING, _RATE_SERIOUS = 0.16, 0.28
+# The same limits as numbers of relaxation times, for data-driven times, which come without an error: 2 / limit^2.
+_TIMES_WARNING, _TIMES_SERIOUS = 78.0, 25.0
+_SPARSE = 3.0
 
-
-@dataclass(frozen=True, eq=False)
-class Spectrum:
-    """The slowest modes of the fitted generator.
-
-    Attributes:
-        rates: lambda_1 <= lambda_2 ..., (m,), 1/time; the constant mode (rate 0) is left out.
-        modes: The eigenfunctions phi_k at states x of shape (n,), (n, m); orthonormal under the stationary law.
-    """
-
-    rates: np.ndarray
-    modes: Callable[[Tensor], np.ndarray]
-
-    @property
-    def relaxation_time(self) -> float:
-        """1 / lambda_1."""
-        return 1.0 / float(self.rates[0])
+_SHORT_ACTION = (
+    "Prefer profile intervals to estimate +- 1.96 standard errors, distrust the drift before the noise, and record for longer: "
+    "sampling more often does not help the drift."
+)
 
 
-def spectrum(model: SymbolicSDE, theta: Tensor, x: Tensor) -> Spectrum | None:
-    """The slowest modes at theta, None if the process has no stationary law (or the noise depends on time).
+def check_record_length(evidence: Evidence, found: Relaxation | None) -> Check:
+    """The record's length in relaxation times, and how well it fixes the relaxation rate."""
+    name, unit = "Record length", evidence.data.time_unit
+    duration = float(evidence.pairs.dt.sum())
+    if found is None:
+        detail = (
+            "The fitted process settles to no stationary law (or its memory could not be measured), so that there is no relaxation "
+            "time to compare the record with."
+        )
+        action = "Expect the drift's intervals to be wide, and forecasts to drift apart; check them by simulating from the fit."
+        return Check(name, "no relaxation time", "", Flag("note", "No stationary law", detail, action))
+    times = duration / found.time
+    text = f"The record lasts {duration:.4g} {unit}, {times:.3g} relaxation times of {found.time:.3g} {unit}"
+    if found.relative_error is None:
+        statistic, limit = f"T/tau = {times:.3g}", f">= {_TIMES_WARNING:g}"
+        severity = "serious" if times < _TIMES_SERIOUS else "warning" if times < _TIMES_WARNING else "ok"
+        detail = f"{text} (read off the data's autocorrelation)."
+    else:
+        error = found.relative_error
+        statistic, limit = f"T/tau = {times:.3g}, rate +- {error:.0%}", f"<= {_RATE_WARNING:.0%}"
+        severity = "serious" if error > _RATE_SERIOUS else "warning" if error > _RATE_WARNING else "ok"
+        detail = f"{text}; the relaxation rate is known to {error:.0%}."
+    if severity == "ok":
+        return Check(name, statistic, limit, Flag("ok", "The record is long enough", detail, "", times))
+    detail += " In so short a record estimates of the drift are biased toward faster return, and their intervals cover too little."
+    return Check(name, statistic, limit, Flag(severity, "Record too short", detail, _SHORT_ACTION, times))
 
-    Args:
-        model: The SDE.
-        theta: Parameters, (k,).
-        x: Observed states, (n,), to begin the search for the stationary law's support.
-    """
-    if model.dim != 1 or not model.autonomous or model.noise_dim != 1:
+
+def check_sampling(evidence: Evidence, found: Relaxation | None) -> Check | None:
+    """The step in relaxation times: of nearly independent observations only f / g^2 can be known. None without a time."""
+    if found is None or evidence.model.dim > 1:
         return None
-    try:
-        return _spectrum(model.ito(), theta, x)
-    except PdekitError:
-        return None
-
-
-def _spectrum(model: SymbolicSDE, theta: Tensor, x: Tensor) -> Spectrum | None:
-    function = model.function([model.drift[0], model.diffusion_matrix[0, 0]])
-
-    def coefficients(at: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            both = function(0.0, at[:, None], theta)
-        return both[:, 0], both[:, 1]
-
-    reach = (float(x.min()), float(x.max()))
-    tight = LampertiCoordinate(lambda at: coefficients(at)[1], model.domain[0], reach, 0.0)
-    padding = 0.5 * (tight.range[1] - tight.range[0])
-    for _ in range(_ENLARGEMENTS):
-        coordinate = LampertiCoordinate(lambda at: coefficients(at)[1], model.domain[0], reach, padding)
-        grid = FiniteVolumeGrid(coordinate, *coordinate.range, _CELLS)
-        mass = grid.assemble(coefficients).stationary().numpy()
-        outer = _CELLS // 50
-        if (grid.closed_lower or mass[:outer].sum() < _NEGLIGIBLE) and (
-            grid.closed_upper or mass[-outer:].sum() < _NEGLIGIBLE
-        ):
-            return _modes(*_trimmed(grid, mass, coefficients))
-        padding *= 2.0
-    return None
-
-
-def _trimmed(
-    grid: FiniteVolumeGrid, mass: np.ndarray, coefficients: Callable[[Tensor], tuple[Tensor, Tensor]]
-) -> tuple[FiniteVolumeGrid, Chain]:
-    """The grid cut to where there is mass, so that no cells are wasted on what the process never visits."""
-    below, above = np.cumsum(mass), np.cumsum(mass[::-1])
-    first = int(np.searchsorted(below, 1e-10))
-    last = len(mass) - int(np.searchsorted(above, 1e-10))
-    lower, upper = grid.y_lower + first * grid.step, grid.y_lower + last * grid.step
-    trimmed = FiniteVolumeGrid(grid.coordinate, lower, upper, _CELLS)
-    return trimmed, trimmed.assemble(coefficients)
-
-
-def _modes(grid: FiniteVolumeGrid, chain: Chain) -> Spectrum:
-    values, vectors = decompose(*chain.symmetric())
-    functions = (vectors / chain.stationary().sqrt()[:, None])[:, -1 - _MODES : -1].flip(1).numpy()
-    functions = np.nan_to_num(functions, nan=0.0, posinf=0.0, neginf=0.0)
-    rates = -values[-1 - _MODES : -1].flip(0).numpy()
-
-    def modes(x: Tensor) -> np.ndarray:
-        position = ((grid.coordinate.to_y(x) - grid.y_lower) / grid.step - 0.5).numpy().clip(0.0, grid.cells - 1.0)
-        left = np.minimum(position.astype(np.int64), grid.cells - 2)
-        share = (position - left)[:, None]
-        return (1.0 - share) * functions[left] + share * functions[left + 1]
-
-    return Spectrum(rates.clip(min=1e-300), modes)
+    unit, step = evidence.data.time_unit, float(evidence.pairs.dt.median())
+    ratio = step / found.time
+    statistic, limit = f"dt/tau = {ratio:.3g}", f"<= {_SPARSE:g}"
+    detail = f"The typical step, {step:.3g} {unit}, is {ratio:.3g} relaxation times of {found.time:.3g} {unit}."
+    if ratio <= _SPARSE:
+        return Check("Sampling step", statistic, limit, Flag("ok", "Observations follow the dynamics", detail, "", ratio))
+    detail += (
+        " Successive observations are nearly independent: they fix the stationary law, that is the ratio of drift to squared noise, "
+        "but hardly how fast either is."
+    )
+    action = "Sample more often, or hold one time scale (such as the noise strength) at a value known from elsewhere."
+    return Check("Sampling step", statistic, limit, Flag("warning", "Observations too far apart", detail, action, ratio))

@@ -190,23 +190,29 @@ def _power_integrals(
     """
     log_center, log_face = torch.log(center), torch.log(face)
     exponent = 1.0 + (log_speed_face - log_speed) / (log_face - log_center[:-1])
-    first = float(exponent[0].detach())
-    if first <= 0.0:
-        raise NumericalError(
-            "The process is drawn into the boundary of its domain and stays there: its speed density is not integrable "
-            f"(exponent {first - 1.0:.3g} <= -1), so no reflecting solution exists for these parameters."
-        )
+    reflecting = _positive(exponent[:1])
     outer = log_face - log_center[:-1]
     # int_l^r (z/c)^{k-1} dz / c, z the distance: the first cell reaches down to the boundary, where it is (r/c)^k / k.
     inner = log_face[:-1] - log_center[1:-1]
     width, middle = outer[1:] - inner, 0.5 * (outer[1:] + inner)
     span = torch.log(width) + exponent[1:] * middle + _log_sinhc(0.5 * exponent[1:] * width)
-    first_span = exponent[:1] * outer[:1] - torch.log(exponent[:1])
+    first_span = reflecting * outer[:1] - torch.log(reflecting)
     log_mass = log_speed + log_center[:-1] + torch.cat([first_span, span])
     length = log_center[1:] - log_center[:-1]
     power = 1.0 - rise / length
     log_resistance = log_center[:-1] + torch.log(length) + 0.5 * power * length + _log_sinhc(0.5 * power * length)
     return log_mass, log_resistance
+
+
+def _positive(exponent: Tensor) -> Tensor:
+    """The exponent itself, going over to a small positive number below 0.05.
+
+    The mass of the first cell is 1 / exponent: as the exponent falls to zero the process returns ever more rarely from the
+    boundary, and for a negative one never. A mass without bound is a cell that is never left, an absorbing boundary.
+    """
+    least = 0.05
+    below = least * torch.exp(exponent.clamp(max=least) / least - 1.0)
+    return torch.where(exponent > least, exponent, below.clamp_min(1e-300))
 
 
 def _log_sinhc(z: Tensor) -> Tensor:

@@ -176,7 +176,9 @@ def positive_kernel(generator: Tensor, step: float) -> Tensor:
     """
     n = len(generator)
     shift = float(-generator.detach().diagonal().min())
-    squarings = max(0, int(np.ceil(np.log2(max(shift * step, 1e-300)))) + 1)
+    # Each factor exp(L dt / 2^s) should be small, and should not have to carry a path more than about one cell: truncating
+    # its series would otherwise cost the far entries their accuracy.
+    squarings = max(1, int(np.ceil(np.log2(max(2.0 * shift * step, n)))))
     scaled = (generator + shift * torch.eye(n, dtype=generator.dtype)) * (step / 2**squarings)
     # ||scaled|| <= 1/2: twelve terms leave 0.5^13 / 13! = 2e-14.
     power = total = torch.eye(n, dtype=generator.dtype)

@@ -92,5 +92,6 @@ def _general_correction(g: Field, t: Any, x: Tensor) -> Tensor:
 
 
 def _directional(g: Field, t: Any, x: Tensor, direction: Tensor) -> Tensor:
-    derivative: Tensor = torch.func.jvp(lambda y: g(t, y), (x,), (direction,))[1]
+    # Forward mode refuses a state whose rows share memory, as rows of an expanded one do.
+    derivative: Tensor = torch.func.jvp(lambda y: g(t, y), (x.contiguous(),), (direction.contiguous(),))[1]
     return derivative

@@ -47,9 +47,10 @@ def choose_step(sde: SDE, scheme: Scheme, x0: Tensor, times: Tensor, boundary: B
         if error <= TOLERANCE:
             return longest / n
         n *= 2
+    found = f"{error:.1%}" if error < 1 else "more than 100%"
     warnings.warn(
         f"No step down to {longest / MOST_SUBSTEPS:.3g} brought the error over one output interval below "
-        f"{TOLERANCE:.0%} (it is {error:.1%}). Ask for closer output times, or give dt to choose the step yourself.",
+        f"{TOLERANCE:.0%} (it is {found}). Ask for closer output times, or give dt to choose the step yourself.",
         stacklevel=3,
     )
     return longest / MOST_SUBSTEPS

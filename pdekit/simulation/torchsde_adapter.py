@@ -21,7 +21,7 @@ _LEVY = {"srk": "space-time", "log_ode": "foster"}
 
 # torchsde builds its Brownian path as a tree that grows with the steps and exceeds Python's recursion limit somewhere
 # above 10,000 of them; a run is cut into legs that stay far below.
-_LEG = 2048
+_LEG = 1024
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class TorchSDE:
             dtype=x.dtype,
             device=x.device,
             entropy=entropy,
+            dt=leg.step,
             levy_area_approximation=_LEVY.get(self.method, "none"),
         )
         return solver(sde, x, leg.times.to(x.device), bm=noise, **options)

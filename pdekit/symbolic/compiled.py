@@ -3,7 +3,7 @@
 The expressions become a short list of torch operations in which each common subexpression is computed once; calling
 the function runs down that list. There is no code generation. Three choices make it as fast as torch written by hand:
 numbers stay Python floats, so that the dtype follows the state; factors and terms that depend on parameters alone are
-collected first, so that they cost one scalar operation and not one per row; powers with whole exponents become products.
+collected first, so that they cost one scalar operation and not one per row; whole powers become products.
 """
 
 import itertools
@@ -17,6 +17,7 @@ import sympy
 import torch
 from sympy import Basic, Expr, Float, Symbol
 from sympy.core.relational import Relational
+from sympy.functions.elementary.piecewise import ExprCondPair
 from torch import Tensor
 
 from pdekit.errors import InputError, ModelError
@@ -95,7 +96,7 @@ _STRUCTURE = (
     sympy.polygamma,
     sympy.Not,
 )
-_SUPPORTED = (*_STRUCTURE, *_UNARY, *_FOLDED, *_COMPARISONS, sympy.functions.elementary.piecewise.ExprCondPair)
+_SUPPORTED = (*_STRUCTURE, *_UNARY, *_FOLDED, *_COMPARISONS, ExprCondPair)
 _REASONS: Mapping[str, str] = {
     "DiracDelta": "it is the derivative of a jump, which has no values; smooth the coefficient, for example with tanh",
     "Derivative": "SymPy could not differentiate this; write the coefficient with smooth functions",
@@ -145,7 +146,7 @@ class Compiled:
     def __init__(self, expressions: Any, state: Sequence[Symbol], time: Symbol, params: Sequence[Symbol] = ()):
         if isinstance(expressions, sympy.MatrixBase):
             self.shape: tuple[int, ...] = expressions.shape
-            outputs = list(expressions)
+            outputs = list(expressions.flat())
         elif isinstance(expressions, Sequence):
             self.shape, outputs = (len(expressions),), list(expressions)
         else:
@@ -259,6 +260,7 @@ class _Builder:
         self.program: list[tuple[Callable[..., Any], Register, tuple[Register, ...]]] = []
 
     def outputs(self, expressions: Sequence[Expr]) -> list[Register]:
+        reduced: Any
         folded = [_fold_numbers(e) for e in expressions]
         shared, reduced = sympy.cse(folded, symbols=(sympy.Dummy() for _ in itertools.count()), order="none")
         for symbol, expression in shared:
@@ -303,7 +305,7 @@ class _Builder:
         if isinstance(e, sympy.atan2):
             return self.emit(_atan2, 0, *map(self.lower, e.args))
         if isinstance(e, sympy.polygamma):
-            return self._polygamma(*e.args)
+            return self._polygamma(e.args[0], e.args[1])
         if isinstance(e, sympy.Not):
             return self.emit(operator.invert, self.lower(e.args[0]))
         if isinstance(e, Relational):
@@ -374,7 +376,7 @@ class _Builder:
         assert total is not None  # `rest` is never the number 1
         return self.emit(operator.neg, total) if number == -1.0 else total
 
-    def _power(self, base: Expr, exponent: Expr) -> Register:
+    def _power(self, base: Any, exponent: Any) -> Register:
         if exponent.is_Float and float(exponent) == round(float(exponent)):
             exponent = sympy.Integer(round(float(exponent)))
         if exponent == -1:
@@ -399,7 +401,7 @@ class _Builder:
                 square = self.emit(operator.mul, square, square)
         return self._fold(operator.mul, factors)
 
-    def _piecewise(self, e: sympy.Piecewise) -> Register:
+    def _piecewise(self, e: Any) -> Register:
         *cases, (last, condition) = e.args
         if condition != sympy.true:
             raise ModelError(f"{e} is not defined everywhere: end the Piecewise with a case (expression, True).")
@@ -408,7 +410,7 @@ class _Builder:
             result = self.emit(_where, 0, self.lower(condition), self.lower(value), result)
         return result
 
-    def _polygamma(self, order: Expr, z: Expr) -> Register:
+    def _polygamma(self, order: Any, z: Any) -> Register:
         if not (order.is_Integer and order >= 0):
             raise ModelError(f"polygamma needs a whole order, got {order}.")
         n = int(order)

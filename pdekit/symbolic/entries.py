@@ -8,7 +8,7 @@ from sympy import Basic, Expr, Float, Integer, MatrixBase, Rational, Symbol
 
 from pdekit.errors import ExpressionError, ModelError
 from pdekit.symbolic.compiled import check_supported
-from pdekit.symbolic.parser import free_names, parse_expression
+from pdekit.symbolic.parser import canonical, free_names, parse_expression
 
 Entry = str | Expr | float
 Shape = tuple[int, ...]
@@ -17,17 +17,16 @@ Shape = tuple[int, ...]
 def as_number(value: float) -> Expr:
     """A double as a SymPy number: exact for whole numbers and simple fractions, so that 0.5 gives a square root."""
     value = float(value)
-    exact = Rational(value) if math.isfinite(value) else None
-    if exact is not None and exact.q <= 16 and abs(exact.p) <= 2**53:
-        return exact
-    return Float(value)
+    numerator, denominator = value.as_integer_ratio()
+    exact = denominator <= 16 and abs(numerator) <= 2**53
+    return Rational(numerator, denominator) if exact else Float(value)
 
 
 def names_in(entry: Entry) -> tuple[str, ...]:
     """The names that an entry uses, in the order of first appearance in text, sorted in SymPy expressions."""
     if isinstance(entry, str):
         return free_names(entry)
-    return tuple(sorted(s.name for s in entry.free_symbols)) if isinstance(entry, Basic) else ()  # type: ignore[attr-defined]
+    return tuple(sorted(map(str, entry.free_symbols))) if isinstance(entry, Basic) else ()
 
 
 def read_entry(entry: Entry, symbols: Mapping[str, Symbol], params: Sequence[str], where: str) -> Expr:
@@ -51,25 +50,14 @@ def read_entry(entry: Entry, symbols: Mapping[str, Symbol], params: Sequence[str
         return Integer(entry) if isinstance(entry, int) else Float(entry)
     if not isinstance(entry, Expr):
         raise ModelError(f"The {where} must be text, a SymPy expression or a number, got {type(entry).__name__}.")
-    unknown = sorted({s.name for s in entry.free_symbols} - set(symbols))  # type: ignore[attr-defined]
+    unknown = sorted(set(map(str, entry.free_symbols)) - set(symbols))
     if unknown:
         raise ModelError(
             f"The {where}, {entry}, contains {', '.join(unknown)}, which is neither state, time nor parameter. "
             f"Declare it in `params` (now: {', '.join(params) or 'none'})."
         )
     check_supported(entry, f"The {where}")
-    return _canonical(entry, symbols)
-
-
-def _canonical(e: Any, symbols: Mapping[str, Symbol]) -> Any:
-    """The expression in our symbols, rebuilt from its leaves, so that equal formulas have equal trees."""
-    if isinstance(e, Symbol):
-        return symbols[e.name]
-    if e.is_Float:
-        return Float(float(e))
-    if not e.args:
-        return e
-    return e.func(*(_canonical(argument, symbols) for argument in e.args))
+    return canonical(entry, symbols)
 
 
 def shape_diffusion(diffusion: Any, dim: int) -> tuple[Shape, list[Entry]]:
@@ -78,8 +66,10 @@ def shape_diffusion(diffusion: Any, dim: int) -> tuple[Shape, list[Entry]]:
     Raises:
         ModelError: If the shape does not fit `dim` states.
     """
+    shape: Shape
+    entries: list[Any]
     if isinstance(diffusion, MatrixBase):
-        shape, entries = diffusion.shape, list(diffusion)
+        shape, entries = diffusion.shape, list(diffusion.flat())
     elif isinstance(diffusion, str | Expr | int | float):
         shape, entries = (1,), [diffusion]
     else:

@@ -28,10 +28,10 @@ class SymbolicSDE:
 
     Args:
         state: The names (or SymPy symbols) of the d states; a single name may stand alone.
-        drift: f, one entry per state. Entries are text (`"theta*(mu - x)"`), SymPy expressions or numbers; SymPy symbols
-            are matched by name.
-        diffusion: G, never G^2. A list of d entries is diagonal noise; a nested list or a SymPy matrix of shape (d, m) is
-            general.
+        drift: f, one entry per state. Entries are text (`"theta*(mu - x)"`), SymPy expressions or numbers; SymPy
+            symbols are matched by name.
+        diffusion: G, never G^2. A list of d entries is diagonal noise; a nested list or a SymPy matrix of shape (d, m)
+            is general.
         params: `{name: (lower, upper)}`, where None stands for no bound, in the order of `theta`. By default every name
             that is neither state nor time, unbounded, in the order of first appearance.
         convention: `"ito"` or `"stratonovich"`.
@@ -42,8 +42,8 @@ class SymbolicSDE:
         description: One plain sentence.
         closed_forms: Formulas that are known for this model, by name, in the state, time and parameters. The catalogue
             uses `stationary_density`, `unnormalized_stationary_density`, `stationary_mean`, `stationary_variance`, and
-            `conditional_mean`, `conditional_variance`, in which the state is the starting value and the time the elapsed
-            time.
+            `conditional_mean`, `conditional_variance`, in which the state is the starting value and the time the
+            elapsed time.
         defaults: Example values of the parameters.
 
     Attributes:
@@ -112,6 +112,7 @@ class SymbolicSDE:
         self._symbols = {s.name: s for s in (*self.state, self.time, *self.param_symbols)}
 
         self.drift = tuple(self._read(e, f"drift of {n}") for e, n in zip(drifts, state_names, strict=True))
+        self.noise_type: NoiseType
         self.diffusion, self.noise_type = self._arrange([self._read(e, "diffusion") for e in entries], shape)
         self.closed_forms = {k: self._read(e, k) for k, e in (closed_forms or {}).items()}
         self.defaults = check_values(self.params, defaults, "defaults") if defaults else {}
@@ -126,7 +127,7 @@ class SymbolicSDE:
             return tuple(entries), "diagonal"
         matrix = ImmutableMatrix(*shape, entries)
         if shape == (dim, dim) and matrix.is_diagonal():
-            return tuple(matrix[i, i] for i in range(dim)), "diagonal"
+            return tuple(entries[:: dim + 1]), "diagonal"
         if shape[1] == 1:
             return matrix, "scalar"
         return matrix, "general" if matrix.free_symbols & set(self.state) else "additive"
@@ -190,7 +191,10 @@ class SymbolicSDE:
     # Other forms of the same process
 
     def ito(self) -> "SymbolicSDE":
-        """The Ito equation of the same process: f_i + 1/2 sum_jk G_jk d G_ik / d x_j if it was Stratonovich, else itself."""
+        """The Ito equation of the same process; itself if it is one already.
+
+        f_ito,i = f_i + 1/2 sum_jk G_jk d G_ik / d x_j
+        """
         return self if self.convention == "ito" else self._converted("ito", 1)
 
     def stratonovich(self) -> "SymbolicSDE":
@@ -250,7 +254,7 @@ class SymbolicSDE:
         except ModelError as error:
             given = ", ".join(f"{n}={v:g}" for n, v in values.items())
             raise ModelError(f"{expression} has no real value at {given}. {error}") from None
-        return result
+        return cast(Expr, result)
 
     def _with(self, **changes: Any) -> "SymbolicSDE":
         kept = {
@@ -278,8 +282,8 @@ class SymbolicSDE:
             expressions: Text, a SymPy expression or a number; a list of n of them; or an n x m matrix or nested list.
 
         Returns:
-            A function of `t`, `x` of shape (*batch, d) and `theta` of shape (k,) or (*batch, k), in the order of `param_names`,
-            with values of shape (*batch,), (*batch, n) or (*batch, n, m). Autograd reaches all arguments.
+            A function of `t`, `x` of shape (*batch, d) and `theta` of shape (k,) or (*batch, k), in the order of
+            `param_names`, with values of shape (*batch,), (*batch, n) or (*batch, n, m). Autograd reaches all.
 
         Raises:
             ExpressionError: If text does not read as a formula.
@@ -307,8 +311,8 @@ class SymbolicSDE:
         """The equation with all its parameters fixed.
 
         Args:
-            **params: A value of every parameter: numbers, or 0-d tensors. If one of the tensors requires a gradient, autograd
-                reaches it through drift and diffusion.
+            **params: A value of every parameter: numbers, or 0-d tensors. If one of the tensors requires a gradient,
+                autograd reaches it through drift and diffusion.
 
         Raises:
             ModelError: If a parameter is missing, unknown or outside its bounds.

@@ -1,7 +1,7 @@
 """The catalogue of named models: `pk.models.ckls()`, `pk.models.get("double-well")`.
 
-Each is an ordinary `SymbolicSDE` with its domain, the behavior of its boundaries, example values (`defaults`) and, where
-they exist, closed forms (`closed_forms`).
+Each is an ordinary `SymbolicSDE` with its domain, the behavior of its boundaries, example values (`defaults`) and,
+where they exist, closed forms (`closed_forms`).
 """
 
 import difflib

@@ -14,7 +14,7 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sympy
 from sympy import Expr, Float, Integer, Rational, Symbol
@@ -146,6 +146,20 @@ def check_name(name: str, what: str) -> str:
     return unicodedata.normalize("NFKC", name)
 
 
+def canonical(e: Any, symbols: Mapping[str, Symbol]) -> Any:
+    """The expression in the given symbols, matched by name, and rebuilt from its leaves.
+
+    SymPy may leave equal formulas with different trees, depending on how they were made; rebuilt, they are equal.
+    """
+    if isinstance(e, Symbol):
+        return symbols.get(e.name, e)
+    if e.is_Float:
+        return Float(float(e))
+    if not e.args:
+        return e
+    return e.func(*(canonical(argument, symbols) for argument in e.args))
+
+
 class _Reader:
     """One formula on its way into SymPy; keeps the text so that every error can point into it."""
 
@@ -216,7 +230,7 @@ class _Reader:
 
     def read(self) -> Expr:
         try:
-            result = self.convert(self.tree, 0)
+            result = canonical(self.convert(self.tree, 0), {})
         except ExpressionError:
             raise
         except (ArithmeticError, RecursionError, TypeError, ValueError) as error:  # from SymPy's own evaluation
@@ -246,10 +260,9 @@ class _Reader:
                 return self._power(node, base, exponent)
             case ast.Call():
                 return self._call(node, depth)
-        self.fail_at(
-            node,
-            _REFUSED.get(type(node), f"{self.piece(node)} is not arithmetic; use + - * / ** and functions by name"),
-        )
+            case _:
+                other = f"{self.piece(node)} is not arithmetic; use + - * / ** and functions by name"
+                return self.fail_at(node, _REFUSED.get(type(node), other))
 
     def _chain(
         self, node: ast.expr, operators: tuple[type[ast.operator], type[ast.operator]], depth: int
@@ -269,7 +282,7 @@ class _Reader:
         return [self.convert(node, depth + 1), *reversed(parts)]
 
     def _number(self, node: ast.Constant) -> Expr:
-        value = node.value
+        value: Any = node.value
         if type(value) not in (int, float):
             self.fail_at(node, f"expected a real number, got {self.piece(node)}")
         try:
@@ -282,13 +295,12 @@ class _Reader:
 
     def _name(self, node: ast.Name) -> Expr:
         name = node.id
-        if name in self.symbols:
-            return self.symbols[name]
-        if name in CONSTANTS:
-            return CONSTANTS[name]
+        known = {**CONSTANTS, **self.symbols}
+        if name in known:
+            return known[name]
         if name in FUNCTIONS:
-            self.fail_at(node, f"{name!r} is a function; write {name}(...)")
-        self.fail_at(node, f"unknown name {name!r}; {_suggest(name, self.symbols, 'known names')}")
+            return self.fail_at(node, f"{name!r} is a function; write {name}(...)")
+        return self.fail_at(node, f"unknown name {name!r}; {_suggest(name, self.symbols, 'known names')}")
 
     def _call(self, node: ast.Call, depth: int) -> Expr:
         if not isinstance(node.func, ast.Name):
@@ -325,7 +337,7 @@ class _Reader:
             if not base.free_symbols and base != 0:
                 size = abs(math.log2(abs(float(base))))
                 if base.is_Rational:
-                    size = max(abs(int(base.p)), int(base.q)).bit_length()  # pyright: ignore[reportAttributeAccessIssue]
+                    size = max(abs(part) for part in _fraction(base)).bit_length()
                 if size * abs(power) > MAX_BITS and power != -1:
                     self.fail_at(node, "the power is too large or too small for a double")
         elif not base.free_symbols and float(base) < 0:
@@ -339,11 +351,18 @@ class _Reader:
     def _checked(self, node: ast.expr, result: Expr) -> Expr:
         if result in _BAD or any(argument in _BAD for argument in result.args):
             self.fail_at(node, f"{self.piece(node)} is not real and finite")
+        if result.is_extended_real is False:  # None, not known, is fine: it depends on where the state is
+            self.fail_at(node, f"{self.piece(node)} is not real where its symbols have the signs that were declared")
         if not result.free_symbols and not result.is_Rational:
             value = result.evalf(17)
             if not value.is_real or not _is_double(value):
                 self.fail_at(node, f"{self.piece(node)} is not a real number that fits a double")
-        return result
+        return Float(float(result)) if result.is_Float else result  # SymPy's exponents go beyond a double's
+
+
+def _fraction(number: Any) -> tuple[int, int]:
+    """Numerator and denominator of an exact SymPy number, which SymPy's annotations don't know."""
+    return int(number.p), int(number.q)
 
 
 def _is_double(value: Expr) -> bool:

@@ -1,6 +1,7 @@
 """Writes expressions as text that `parse_expression` reads back to an equal expression."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import sympy
 from sympy import Expr, Float
@@ -32,12 +33,11 @@ class _TextPrinter(StrPrinter):
         coefficient, rest = expr.as_coeff_Mul()
         size = abs(coefficient)
         above, below = [], []
-        for number, factors in zip(
-            size.as_numer_denom() if size.is_Rational else (size, 1), (above, below), strict=True
-        ):
-            if number != 1:
-                factors.append(self._print(number))
-        for factor in rest.as_ordered_factors():
+        numerator, denominator = size.as_numer_denom() if size.is_Rational else (size, sympy.S.One)
+        above += [self._print(numerator)] if numerator != 1 else []
+        below += [self._print(denominator)] if denominator != 1 else []
+        factors: Any = rest.as_ordered_factors()
+        for factor in factors:
             divides = isinstance(factor, sympy.Pow) and factor.exp.is_Number and factor.exp.is_negative
             shown = sympy.Pow(factor.base, -factor.exp) if divides else factor
             (below if divides else above).append(self.parenthesize(shown, PRECEDENCE["Mul"]))
@@ -56,10 +56,12 @@ class _TextPrinter(StrPrinter):
 
     def _refuse(self, expr: Expr) -> None:
         raise ModelError(
-            f"{expr} cannot be written as text that is read back safely: {type(expr).__name__} is not in the formula language."
+            f"{expr} cannot be written as text that is read back safely: "
+            f"{type(expr).__name__} is not in the formula language."
         )
 
-    _print_Piecewise = _print_Relational = _print_NumberSymbol = emptyPrinter = _refuse  # type: ignore[assignment]
+    _print_Piecewise = _print_Relational = emptyPrinter = _refuse  # type: ignore[assignment]
+    _print_GoldenRatio = _print_EulerGamma = _print_Catalan = _print_TribonacciConstant = _refuse
 
 
 def write_expression(expression: Expr, names: Iterable[str] = ()) -> str:
@@ -76,4 +78,4 @@ def write_expression(expression: Expr, names: Iterable[str] = ()) -> str:
         >>> write_expression(sympy.Symbol("x") ** 2 / 2 + Float(0.1))
         'x**2/2 + 0.1'
     """
-    return _TextPrinter({*names, *(s.name for s in expression.free_symbols)}).doprint(expression)
+    return _TextPrinter({*names, *map(str, expression.free_symbols)}).doprint(expression)

@@ -25,7 +25,10 @@ def write_record(model: "SymbolicSDE") -> dict[str, Any]:
         return write_expression(expression, names)
 
     diffusion = model.diffusion
-    matrix = isinstance(diffusion, MatrixBase)
+    if isinstance(diffusion, MatrixBase):
+        noise: list[Any] = [[text(g) for g in diffusion.row(i)] for i in range(model.dim)]
+    else:
+        noise = [text(g) for g in diffusion]
     return {
         "format": FORMAT,
         "name": model.name,
@@ -34,9 +37,7 @@ def write_record(model: "SymbolicSDE") -> dict[str, Any]:
         "time": model.time.name,
         "convention": model.convention,
         "drift": [text(f) for f in model.drift],
-        "diffusion": [[text(g) for g in diffusion.row(i)] for i in range(model.dim)]
-        if matrix
-        else [text(g) for g in diffusion],
+        "diffusion": noise,
         "params": {name: _finite(bounds) for name, bounds in model.params.items()},
         "domain": [_finite(bounds) for bounds in model.domain],
         "boundary": model.boundary,

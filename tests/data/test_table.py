@@ -30,7 +30,12 @@ def test_decimal_comma():
 
 @pytest.mark.parametrize(
     ("cell", "words"),
-    [("high", "'high' is not a number"), ("inf", "the value is inf"), ("-Infinity", "the value is -Infinity")],
+    [
+        ("1_000", "'1_000' is not a number"),
+        ("high", "'high' is not a number"),
+        ("inf", "the value is inf"),
+        ("-Infinity", "the value is -Infinity"),
+    ],
 )
 def test_a_bad_cell_is_named_by_line_column_and_text(cell, words):
     with pytest.raises(DataError, match=f"data.csv, line 4, column 'x': {words}"):

@@ -53,7 +53,7 @@ class TestWhatComesOut:
     def test_the_first_column_is_time_and_the_others_are_observed(self, read):
         data = read("t,x,y\n0,1,2\n1,2,3\n2,1,4\n")
         assert data.names == ("x", "y")
-        assert any("Took column 't' as time and 'x', 'y' as observations." in note for note in data.notes)
+        assert any("Took 't' as time and 'x', 'y' as observations." in note for note in data.notes)
 
     def test_a_fixed_step_leaves_the_first_column_the_time(self, read):
         data = read(rows(("2020-01-03", 1), ("2020-01-06", 2), ("2020-01-07", 3)), fixed_dt=1, time_unit="day")
@@ -155,7 +155,7 @@ class TestMissingValues:
     def test_a_split_leaves_out_single_rows(self, read):
         data = read(rows((0, 1), (1, 2), (5, 3), (9, 1), (10, 2)), max_gap=1)
         assert [len(t) for t in data.times] == [2, 2]
-        assert any("a single observation, too short to hold a step: series.2." in note for note in data.notes)
+        assert any("1 path (series.2) of a single observation" in note for note in data.notes)
 
     def test_a_fixed_step_counts_the_rows_that_remain(self, read):
         data = read(self.TEXT, time="t", columns="x", fixed_dt="1/252", time_unit="year")
@@ -231,6 +231,8 @@ class TestOrder:
         assert data.values[0][:, 0].tolist() == [3.0, 2.0, 1.0]
         assert data.pairs().dt.tolist() == [20.0, 10.0]
         assert any("counts backwards" in note for note in data.notes)
+        muddled = refused(read, rows((0, 1), (20, 2), (15, 3), (40, 4)), reverse_time=True)
+        assert "time 20 comes after 15 on line 4; times must run one way" in muddled
 
     @pytest.mark.parametrize("name", ["kaBP", "AgeBP", "age (yr BP)", "yr_b2k", "years before present", "cal BP"])
     def test_names_of_ages(self, read, name):
@@ -283,7 +285,11 @@ class TestRefusals:
     def test_single_rows_of_a_long_table_are_left_out(self, read):
         data = read("id,t,x\na,0,1\nb,0,2\na,1,2\na,2,1\n", id="id")
         assert data.ids == ("a",)
-        assert any("Left out 1 path of a single observation" in note and note.endswith("b.") for note in data.notes)
+        assert any("Left out 1 path (b) of a single observation" in note for note in data.notes)
+
+    def test_paths_that_vanish_with_their_missing_values_are_named(self, read):
+        data = read("id,t,x\na,0,1\nb,0,\nb,1,\na,1,2\na,2,1\n", id="id")
+        assert "Nothing was left of 1 path (b)." in data.notes
 
     @pytest.mark.parametrize(
         ("times", "values", "words"),

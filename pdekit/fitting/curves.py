@@ -1,0 +1,191 @@
+r"""Drift and diffusion of a fitted SDE as curves with confidence bands, beside what the increments say without a model.
+
+With h(x; theta) a coefficient and C the covariance of the estimate, the delta method gives the pointwise standard error
+sqrt(grad_theta h^T C grad_theta h). With several states a coefficient depends on all of them: it is then averaged over the
+observations in bins of its own state, which is also what binned increments estimate.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import sympy as sp
+import torch
+from scipy.stats import norm
+from torch import Tensor
+
+from pdekit.data import Pairs
+from pdekit.errors import InputError
+from pdekit.fitting.evidence import Evidence
+
+Which = Literal["drift", "diffusion"]
+BINNED_LABEL = "binned increments (biased at coarse dt)"
+
+_POINTS = 161
+_MOST_BINS = 24
+_PER_BIN = 8
+# Averages over the observations of a bin need no more of them than this in all.
+_MOST_STATES = 20_000
+# Below any square of a coefficient in double precision; keeps the root's gradient finite where a noise is absent.
+_TINY = 1e-300
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A coefficient along one state.
+
+    Attributes:
+        x: States, (m,), increasing.
+        value: The coefficient, (m,).
+        stderr: Its pointwise standard error, (m,); None if the estimate has no covariance.
+        floor: A bound that the coefficient can't cross: 0 for the size of a diffusion.
+    """
+
+    x: Tensor
+    value: Tensor
+    stderr: Tensor | None
+    floor: float = float("-inf")
+
+    def band(self, level: float = 0.95) -> tuple[Tensor, Tensor] | None:
+        """Lower and upper end of the pointwise confidence band, each (m,); None without standard errors."""
+        if self.stderr is None:
+            return None
+        reach = float(norm.ppf(0.5 + 0.5 * level)) * self.stderr
+        return (self.value - reach).clamp_min(self.floor), self.value + reach
+
+
+@dataclass(frozen=True, eq=False)
+class BinnedIncrements:
+    """Kramers-Moyal estimates from increments sorted into bins of equal count.
+
+    Attributes:
+        x: Mean state of each bin, (b,).
+        drift: Sum of dx over sum of dt, (b,).
+        drift_stderr: Its standard error, (b,).
+        diffusion: sqrt of the mean of (dx - drift dt)^2 / dt, (b,).
+        diffusion_stderr: Its standard error, (b,).
+        edges: Of the bins, (b + 1,).
+    """
+
+    x: Tensor
+    drift: Tensor
+    drift_stderr: Tensor
+    diffusion: Tensor
+    diffusion_stderr: Tensor
+    edges: Tensor
+
+
+def coefficient_curve(evidence: Evidence, which: Which, component: int = 0, *, points: int = _POINTS) -> Curve:
+    r"""The fitted drift f_i or size of the noise (G G^T)_ii^{1/2} along state i, of the Ito equation.
+
+    Coefficients that depend on time are taken at the middle of the record.
+
+    Args:
+        evidence: The fit.
+        which: "drift" or "diffusion".
+        component: The state i.
+        points: How many states, over the range of the data; with several states, bins are used instead.
+
+    Raises:
+        InputError: If there is no such coefficient or state.
+
+    Example:
+        >>> import pdekit as pk
+        >>> data = pk.Trajectories.from_csv("examples/data/us_tbill.csv", time="date", columns=["rate"])
+        >>> fit = pk.fit(pk.models.get("ornstein_uhlenbeck"), data)
+        >>> curve = coefficient_curve(fit.evidence, "diffusion")
+        >>> bool((curve.value - fit.params["sigma"].estimate).abs().max() < 1e-12)
+        True
+    """
+    model = evidence.model.ito()
+    if which not in ("drift", "diffusion"):
+        raise InputError(f"which must be 'drift' or 'diffusion', got {which!r}.")
+    if not 0 <= component < model.dim:
+        raise InputError(f"component must be between 0 and {model.dim - 1}, got {component}.")
+    if which == "drift":
+        function = model.function(model.drift[component])
+    else:
+        noise = model.diffusion_matrix.row(component)
+        function = model.function(sp.Add(*(g**2 for g in noise)))
+    time = _middle(evidence.pairs)
+    theta = evidence.theta
+
+    def coefficient(x: Tensor, parameters: Tensor) -> Tensor:
+        value = function(time, x, parameters)
+        return value if which == "drift" else value.clamp_min(_TINY).sqrt()
+
+    if model.dim == 1:
+        x = torch.cat(evidence.data.values)[:, 0]
+        grid = torch.linspace(float(x.min()), float(x.max()), points, dtype=torch.float64)
+        states, weights = grid[:, None], None
+    else:
+        grid, states, weights = _bin_members(evidence.pairs, component)
+    # Rows don't see one another, so a row of parameters per state gives all gradients in one backward pass.
+    rows = theta.expand(len(states), -1).clone().requires_grad_(True)
+    value = coefficient(states, rows)
+    (slope,) = torch.autograd.grad(value.sum(), rows, allow_unused=True)
+    slope = torch.zeros_like(rows) if slope is None else slope
+    value = value.detach()
+    if weights is not None:
+        value, slope = weights @ value, weights @ slope
+    covariance = evidence.covariance
+    known = bool(torch.isfinite(covariance).all()) and bool((covariance.diagonal() > 0).any())
+    variance = torch.einsum("mi,ij,mj->m", slope, covariance, slope).clamp_min(0.0)
+    floor = 0.0 if which == "diffusion" else float("-inf")
+    return Curve(grid, value, variance.sqrt() if known else None, floor)
+
+
+def binned_increments(pairs: Pairs, component: int = 0, *, bins: int | None = None) -> BinnedIncrements:
+    """Drift and diffusion from the increments alone; unbiased only as dt goes to zero.
+
+    Args:
+        pairs: The transitions.
+        component: Which state.
+        bins: How many; by default 24, or fewer so that each holds at least 8 transitions.
+    """
+    x, dx, dt = pairs.x0[:, component], (pairs.x1 - pairs.x0)[:, component], pairs.dt
+    edges, index = _equal_bins(x, bins)
+    n = len(edges) - 1
+    total = lambda v: torch.zeros(n, dtype=torch.float64).index_add_(0, index, v)  # noqa: E731
+    count, time = total(torch.ones_like(x)), total(dt)
+    drift = total(dx) / time
+    miss = dx - drift[index] * dt
+    square = miss * miss / dt
+    mean_square = total(square) / count
+    spread = (total((square - mean_square[index]) ** 2) / count).sqrt()
+    diffusion = mean_square.sqrt()
+    return BinnedIncrements(
+        x=total(x) / count,
+        drift=drift,
+        drift_stderr=diffusion / time.sqrt(),
+        diffusion=diffusion,
+        diffusion_stderr=0.5 * spread / (count.sqrt() * diffusion.clamp_min(_TINY)),
+        edges=edges,
+    )
+
+
+def _equal_bins(x: Tensor, bins: int | None) -> tuple[Tensor, Tensor]:
+    """Edges (b + 1,) of bins with about equal counts, and the bin of every x."""
+    wanted = bins or max(1, min(_MOST_BINS, len(x) // _PER_BIN))
+    ordered = x.sort().values
+    positions = torch.linspace(0, len(x) - 1, wanted + 1).round().long()
+    edges = torch.unique(ordered[positions])  # tied observations can make bins empty
+    if len(edges) < 2:
+        return torch.stack([edges[0], edges[0]]), torch.zeros(len(x), dtype=torch.long)
+    return edges, torch.bucketize(x, edges[1:-1], right=True)
+
+
+def _bin_members(pairs: Pairs, component: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean of state i in each bin, (b,); observed states, (m, d); the matrix that averages them by bin, (b, m)."""
+    edges, _ = _equal_bins(pairs.x0[:, component], None)
+    thin = max(1, len(pairs) // _MOST_STATES)
+    states = pairs.x0[::thin]
+    index = torch.bucketize(states[:, component], edges[1:-1].contiguous(), right=True)
+    member = torch.nn.functional.one_hot(index, len(edges) - 1).T.to(torch.float64)
+    count = member.sum(-1)
+    member, count = member[count > 0], count[count > 0]
+    weights = member / count[:, None]
+    return weights @ states[:, component], states, weights
+
+
+def _middle(pairs: Pairs) -> float:
+    return 0.5 * (float(pairs.t.min()) + float((pairs.t + pairs.dt).max()))

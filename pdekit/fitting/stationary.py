@@ -1,0 +1,117 @@
+r"""The stationary density of a fitted SDE with one state, from the finite-volume chain.
+
+The chain's stationary law is proportional to its speed masses M_i, so no matrix is decomposed. Open ends of the grid are
+artificial: they are moved outward until no mass is left near them. Where it never leaves, there is no stationary density.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pdekit.errors import NumericalError
+from pdekit.fokker_planck.coordinate import LampertiCoordinate
+from pdekit.fokker_planck.generator import FiniteVolumeGrid
+from pdekit.symbolic import SymbolicSDE
+
+_CELLS = 2000
+_DOUBLINGS = 9
+# The share of the grid that counts as near an open end, and the mass that may be left there.
+_EDGE = 0.05
+_LEFT_OVER = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class StationaryDensity:
+    """A stationary density on the cells of a grid.
+
+    Attributes:
+        x: Cell centers, (n,), increasing.
+        pdf: The density there, (n,), per unit of the state.
+        mass: The probability of each cell, (n,).
+    """
+
+    x: Tensor
+    pdf: Tensor
+    mass: Tensor
+
+    def quantile(self, level: float) -> float:
+        """The center of the cell in which the distribution function passes `level`."""
+        return float(self.x[int((self.mass.cumsum(0) < level).sum().clamp_max(len(self.x) - 1))])
+
+
+@dataclass(frozen=True)
+class NoStationaryDensity:
+    """Why there is none.
+
+    Attributes:
+        reason: One plain sentence.
+    """
+
+    reason: str
+
+
+def stationary_density(
+    model: SymbolicSDE, theta: Tensor, reach: tuple[float, float]
+) -> StationaryDensity | NoStationaryDensity:
+    """The stationary density of a model with one state, or the reason why it has none.
+
+    Args:
+        model: The model.
+        theta: Its parameters, (k,).
+        reach: (least, greatest) observed state, where the search for the density begins.
+
+    Example:
+        >>> import pdekit as pk
+        >>> ou = pk.models.get("ornstein_uhlenbeck")
+        >>> p = stationary_density(ou, ou.theta({"theta": 2.0, "mu": 1.0, "sigma": 1.0}), (0.0, 2.0))
+        >>> variance = float((p.mass * (p.x - 1.0) ** 2).sum())
+        >>> abs(variance - 0.25) < 1e-4
+        True
+        >>> gbm = pk.models.get("gbm")
+        >>> stationary_density(gbm, gbm.theta({"mu": 0.1, "sigma": 0.2}), (1.0, 3.0)).reason
+        'the probability of the fitted process runs off towards large x.'
+    """
+    model = model.ito()
+    name = model.state_names[0]
+    if model.dim != 1 or model.noise_dim != 1:
+        return NoStationaryDensity("it is computed for models with one state and one noise only.")
+    if not model.autonomous:
+        return NoStationaryDensity("the fitted coefficients depend on time.")
+    both = model.function([model.drift[0], model.diffusion_matrix[0, 0]])
+    theta = theta.detach()
+
+    def coefficients(x: Tensor) -> tuple[Tensor, Tensor]:
+        values = both(0.0, x[:, None], theta)
+        return values[:, 0], values[:, 1]
+
+    try:
+        return _widen(coefficients, model.domain[0], reach, name)
+    except NumericalError as error:
+        return NoStationaryDensity(_lowered(str(error)))
+
+
+def _widen(coefficients, domain: tuple[float, float], reach: tuple[float, float], name: str):  # noqa: ANN001, ANN202
+    noise = lambda x: coefficients(x)[1]  # noqa: E731
+    ends = torch.tensor(reach, dtype=torch.float64)
+    span = LampertiCoordinate(noise, domain, reach, 1e-9).to_y(ends).diff().item()
+    side = "large"
+    for doubling in range(_DOUBLINGS):
+        padding = span * 2.0**doubling
+        coordinate = LampertiCoordinate(noise, domain, reach, padding)
+        y_lower, y_upper = coordinate.to_y(ends).tolist()
+        grid = FiniteVolumeGrid(coordinate, y_lower - padding, y_upper + padding, _CELLS)
+        chain = grid.assemble(coefficients)
+        mass = chain.stationary()
+        edge = int(_EDGE * _CELLS)
+        low = 0.0 if grid.closed_lower else float(mass[:edge].sum())
+        high = 0.0 if grid.closed_upper else float(mass[-edge:].sum())
+        if max(low, high) < _LEFT_OVER:
+            pdf = torch.exp(chain.log_speed - torch.logsumexp(chain.log_mass, 0))
+            return StationaryDensity(grid.centers, pdf, mass)
+        side = "both sides" if min(low, high) > 0.1 * max(low, high) else f"{'small' if low > high else 'large'} {name}"
+    return NoStationaryDensity(f"the probability of the fitted process runs off towards {side}.")
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
