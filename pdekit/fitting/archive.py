@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import pdekit
+from pdekit import __version__
 from pdekit.data import Trajectories
 from pdekit.errors import InputError
 from pdekit.fitting.bijection import Bijection
@@ -30,7 +30,7 @@ def save_fit(fit: "Fit", folder: Path) -> None:
     maximum, minimum = fit.maximum, fit.maximum.minimum
     document = {
         "kind": "fit",
-        "pdekit": pdekit.__version__,
+        "pdekit": __version__,
         "model": fit.model.to_dict(),
         "method": fit.method,
         "seed": fit.seed,
@@ -39,7 +39,7 @@ def save_fit(fit: "Fit", folder: Path) -> None:
         "loglik": fit.loglik,
         "at_bound": list(maximum.at_bound),
         "evaluations": maximum.evaluations,
-        "cells": _cells(fit),
+        "grid": _grid(fit),
         "params": {
             p.name: {"estimate": p.estimate, "stderr": p.stderr, "status": p.status} for p in fit.params.values()
         },
@@ -70,10 +70,12 @@ def save_fit(fit: "Fit", folder: Path) -> None:
     write_document(folder, document, arrays)
 
 
-def load_fit(folder: str | os.PathLike[str]) -> "Fit":
-    """Reads a fit back; its likelihood is built anew on the same grid."""
-    from pdekit.fitting.result import Fit
+def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The fields of a saved `Fit`; its likelihood is built anew on the same grid.
 
+    Raises:
+        InputError: If the folder holds no fit, or a damaged one.
+    """
     document, arrays = read_document(folder)
     try:
         model = SymbolicSDE.from_dict(document["model"])
@@ -83,7 +85,14 @@ def load_fit(folder: str | os.PathLike[str]) -> "Fit":
         )
         maximum = _maximum(model, data, document, arrays)
         covariances = Covariances(arrays["covariance.observed"].numpy(), arrays["covariance.sandwich"].numpy())
-        return Fit(model, data, maximum, covariances, document["method"], int(document["seed"]))
+        return {
+            "model": model,
+            "data": data,
+            "maximum": maximum,
+            "covariances": covariances,
+            "method": document["method"],
+            "seed": int(document["seed"]),
+        }
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"The saved fit in {folder} is incomplete or damaged ({error}). Fit the model again.") from error
 
@@ -91,10 +100,10 @@ def load_fit(folder: str | os.PathLike[str]) -> "Fit":
 def _maximum(model: SymbolicSDE, data: Trajectories, document: dict[str, Any], arrays: dict[str, Tensor]) -> Maximum:
     theta, free = arrays["theta"], arrays["free"].numpy().astype(bool)
     pairs = data.pairs()
-    if document["cells"] is None:
+    if document["grid"] is None:
         density = transition_density(model, pairs, theta, document["method"])
     else:
-        density = FokkerPlanckTransition.lay(model, pairs, theta, cells=int(document["cells"]))
+        density = FokkerPlanckTransition.lay(model, pairs, theta, **document["grid"])
     bijection = Bijection([model.params[name] for name in model.param_names])
     decrement = document["minimum"]["decrement"]
     minimum = Minimum(
@@ -120,10 +129,12 @@ def _maximum(model: SymbolicSDE, data: Trajectories, document: dict[str, Any], a
     )
 
 
-def _cells(fit: "Fit") -> int | None:
-    """The cells of a likelihood that is one grid; other routes find theirs again by themselves."""
+def _grid(fit: "Fit") -> dict[str, Any] | None:
+    """The size of a likelihood that is one grid; other routes find theirs again by themselves."""
     density = fit.maximum.density
-    return density.cells if isinstance(density, FokkerPlanckTransition) else None
+    if isinstance(density, FokkerPlanckTransition):
+        return {"cells": density.cells, "extrapolate": density.extrapolate}
+    return None
 
 
 def _finite(value: float) -> float | None:

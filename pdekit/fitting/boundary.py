@@ -28,23 +28,44 @@ def _check(evidence: Evidence, j: int, bound: float, side: str) -> Check:
     state = evidence.model.state_names[j]
     distance, share = _steps_away(evidence, j, bound)
     name, statistic = f"Boundary {state} = {bound:g}", f"{distance:.2g} one-step sd away"
-    where = f"Observations come within {distance:.2g} one-step standard deviations of the {side} bound {state} = {bound:g}"
+    where = (
+        f"Observations come within {distance:.2g} one-step standard deviations of the {side} bound {state} = {bound:g}"
+    )
     if distance > _NEAR:
         detail = f"Every observation is at least {distance:.3g} one-step standard deviations from {state} = {bound:g}."
         return Check(name, statistic, f"> {_NEAR:g}", Flag("ok", f"Far from {state} = {bound:g}", detail, "", distance))
     if evidence.model.dim > 1:
         detail = f"{where} ({share:.1%} of the steps begin that near). One Gaussian step knows nothing of a boundary."
-        action = "Treat estimates as approximate, or transform the state so that the boundary moves to infinity (log = for a positive one)."
-        return Check(name, statistic, f"> {_NEAR:g}", Flag("note", f"Near {state} = {bound:g}", detail, action, distance))
+        action = (
+            "Treat estimates as approximate, or transform the state so that the boundary moves to infinity (log "
+            "= for a positive one)."
+        )
+        return Check(
+            name, statistic, f"> {_NEAR:g}", Flag("note", f"Near {state} = {bound:g}", detail, action, distance)
+        )
     if not attainable(evidence, bound, side):
         detail = f"{where}, but under the fitted parameters the process never reaches it."
-        return Check(name, f"{statistic}, not attainable", "", Flag("ok", f"{state} = {bound:g} is never reached", detail, "", distance))
+        return Check(
+            name,
+            f"{statistic}, not attainable",
+            "",
+            Flag("ok", f"{state} = {bound:g} is never reached", detail, "", distance),
+        )
     detail = (
-        f"{where} ({share:.1%} of the steps begin that near), and the fitted process reaches it. The likelihood assumes that it is "
+        f"{where} ({share:.1%} of the steps begin that near), and the fitted process reaches it. The likelihood "
+        "assumes that it is "
         "reflected there at once."
     )
-    action = "Ask whether that is what your system does. If it stops or jumps at the boundary, cut the record before it gets there."
-    return Check(name, f"{statistic}, attainable", "", Flag("note", f"Boundary {state} = {bound:g} is reached", detail, action, distance))
+    action = (
+        "Ask whether that is what your system does. If it stops or jumps at the boundary, cut the record before "
+        "it gets there."
+    )
+    return Check(
+        name,
+        f"{statistic}, attainable",
+        "",
+        Flag("note", f"Boundary {state} = {bound:g} is reached", detail, action, distance),
+    )
 
 
 def _steps_away(evidence: Evidence, j: int, bound: float) -> tuple[float, float]:
@@ -60,7 +81,8 @@ def _steps_away(evidence: Evidence, j: int, bound: float) -> tuple[float, float]
 def attainable(evidence: Evidence, bound: float, side: str) -> bool:
     """Whether the process of a one-state model reaches a finite bound in finite time (Feller's test).
 
-    Near the bound, at distance z, let 2 f / g^2 ~ q / z (positive q pointing inward) and g^2 ~ z^p. The scale density z^-q is
+    Near the bound, at distance z, let 2 f / g^2 ~ q / z (positive q pointing inward) and g^2 ~ z^p. The scale
+    density z^-q is
     integrable if q < 1, and the expected time to the bound, the integral of z^(1-p), is finite if p < 2.
     """
     model = evidence.model.ito()

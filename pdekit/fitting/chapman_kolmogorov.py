@@ -1,6 +1,7 @@
 """Whether the model that fits one step also fits several: Chapman and Kolmogorov's equation, held against the data.
 
-A fit makes the law of single steps right. If the process has memory, hidden variables or noisy readings, the law of two or
+A fit makes the law of single steps right. If the process has memory, hidden variables or noisy readings, the law of
+two or
 more steps that the same parameters imply is wrong.
 """
 
@@ -16,8 +17,8 @@ from pdekit.fitting.choose import transition_density
 from pdekit.fitting.euler import EulerTransition
 from pdekit.fitting.evidence import Evidence
 from pdekit.fitting.relaxation import Relaxation
-from pdekit.fitting.resimulate import Stepper
 from pdekit.fitting.residuals import Residuals
+from pdekit.fitting.resimulate import Stepper
 from pdekit.fitting.uniformity import GRAVE, distance
 from pdekit.report import Flag
 
@@ -70,7 +71,8 @@ def _check(evidence: Evidence, residuals: Residuals, lag: int, tests: int) -> Ch
     p_value = min(1.0, p_value * len(results) * tests)
     statistic = f"max |F_n - u| = {effect:.3f}{label}"
     detail = (
-        f"Over {lag} steps at once the observations{label} leave the law that the fitted model implies by at most {effect:.3f} "
+        f"Over {lag} steps at once the observations{label} leave the law that the fitted model implies by at most "
+        f"{effect:.3f} "
         f"({len(blocks.members)} stretches, smooth test {p_text(p_value)})."
     )
     if p_value >= LEVEL:
@@ -79,10 +81,13 @@ def _check(evidence: Evidence, residuals: Residuals, lag: int, tests: int) -> Ch
         flag = Flag("note", f"Slightly off over {lag} steps", detail, "Nothing: it is significant but small.", effect)
     else:
         action = (
-            "The data are not Markov in this state, or the drift has the wrong shape: look for measurement noise, a hidden variable, or "
+            "The data are not Markov in this state, or the drift has the wrong shape: look for measurement "
+            "noise, a hidden variable, or "
             "memory; refit to every second observation and compare the estimates."
         )
-        flag = Flag("serious" if effect > GRAVE else "warning", f"The fit fails over {lag} steps", detail, action, effect)
+        flag = Flag(
+            "serious" if effect > GRAVE else "warning", f"The fit fails over {lag} steps", detail, action, effect
+        )
     return Check(name, statistic, p_text(p_value), flag)
 
 

@@ -15,7 +15,8 @@ from pdekit.report import Flag
 
 # One false alarm in a thousand clean data sets per check: a dozen checks then disturb about one fit in a hundred.
 LEVEL = 1e-3
-# A direction in which estimation leaves less variance than this is left out: little is to be learned there, and errors of second
+# A direction in which estimation leaves less variance than this is left out: little is to be learned there, and
+# errors of second
 # order, which the correction does not see, would be divided by that little.
 _LEAST_VARIANCE = 0.3
 

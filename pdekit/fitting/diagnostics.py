@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdekit.fitting.ljung_box import check_autocorrelation
 from pdekit.fitting.boundary import check_boundary
 from pdekit.fitting.chapman_kolmogorov import check_chapman_kolmogorov
 from pdekit.fitting.checks import Check
 from pdekit.fitting.euler_bias import check_euler_step
 from pdekit.fitting.evidence import Evidence
 from pdekit.fitting.identifiability import check_directions, check_precision, check_search
+from pdekit.fitting.ljung_box import check_autocorrelation
 from pdekit.fitting.measurement_noise import check_measurement_noise
 from pdekit.fitting.outliers import check_outliers
 from pdekit.fitting.relaxation import relaxation

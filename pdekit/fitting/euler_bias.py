@@ -27,8 +27,10 @@ def uses_euler(density: TransitionDensity) -> bool:
 def euler_bias(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
     """The bias of Euler's estimate in standard errors, and its Monte Carlo error, each (k,).
 
-    From observed states the fitted process is run over one step dt finely, and once by a single Euler step with the same Brownian
-    increments. If the fine path is the truth, the Euler score has mean b = E[s(fine)] = E[s(fine) - s(Euler step)], since the Euler
+    From observed states the fitted process is run over one step dt finely, and once by a single Euler step with the
+    same Brownian
+    increments. If the fine path is the truth, the Euler score has mean b = E[s(fine)] = E[s(fine) - s(Euler step)],
+    since the Euler
     score has mean zero under its own law; the estimate is then off by C N b, C its covariance.
     """
     pairs = evidence.pairs
@@ -62,12 +64,18 @@ def check_euler_step(evidence: Evidence) -> Check | None:
         bias, noise = euler_bias(evidence)
     except PdekitError as error:
         detail = f"The bias of Euler's step could not be measured: {error}"
-        return Check(name, "not measured", "", Flag("note", "Euler step not checked", detail, "Compare with every second observation."))
+        return Check(
+            name,
+            "not measured",
+            "",
+            Flag("note", "Euler step not checked", detail, "Compare with every second observation."),
+        )
     worst = int(np.abs(bias).argmax())
     size, error, parameter = abs(float(bias[worst])), float(noise[worst]), evidence.model.param_names[worst]
     statistic, limit = f"{bias[worst]:+.2g} se in {parameter}", f"<= {_WARNING:g} se"
     detail = (
-        f"Against a simulation sixteen times finer, one Euler step per observation moves {parameter} by {bias[worst]:+.2g} standard errors "
+        f"Against a simulation sixteen times finer, one Euler step per observation moves {parameter} by "
+        f"{bias[worst]:+.2g} standard errors "
         f"(+- {error:.1g}, Monte Carlo), more than any other parameter."
     )
     # Within its own Monte Carlo error of the limit a bias is not worth an alarm.

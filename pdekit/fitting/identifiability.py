@@ -8,7 +8,8 @@ from pdekit.fitting.checks import Check
 from pdekit.fitting.evidence import Evidence
 from pdekit.report import Flag
 
-# Correlations of +-.998 between two estimates. By itself harmless: rates far from zero make alpha and beta of alpha + beta x so.
+# Correlations of +-.998 between two estimates. By itself harmless: rates far from zero make alpha and beta of alpha
+# + beta x so.
 _CONDITION = 1e3
 _SINGULAR = 1e10
 _VAGUE = 0.5
@@ -23,7 +24,10 @@ def check_directions(evidence: Evidence) -> Check:
         return Check(name, "no free parameter", "", Flag("ok", "Nothing was estimated", "Every parameter was held."))
     errors = np.sqrt(np.diag(covariance).clip(min=0.0))
     if not np.isfinite(covariance).all() or not (errors > 0.0).all():
-        detail = "The curvature of the likelihood at the estimate is not positive: some combination of parameters is not determined."
+        detail = (
+            "The curvature of the likelihood at the estimate is not positive: some combination of parameters is "
+            "not determined."
+        )
         action = "Hold a parameter at a known value, or drop a term of the model; standard errors mean nothing here."
         return Check(name, "not positive", "", Flag("serious", "Parameters not identified", detail, action))
     correlation = covariance / np.outer(errors, errors)
@@ -39,14 +43,27 @@ def check_directions(evidence: Evidence) -> Check:
     told = " and ".join(names[i] for i in sorted(involved))
     first, second = (involved + involved)[:2]
     detail = (
-        f"{told} can hardly be told apart: the data fix one combination of them {np.sqrt(condition):.0f} times better than another "
+        f"{told} can hardly be told apart: the data fix one combination of them {np.sqrt(condition):.0f} times "
+        "better than another "
         f"(correlation of {names[first]} and {names[second]}: {correlation[first, second]:+.4f})."
     )
     if not vague and condition < _SINGULAR:
         return Check(
-            name, statistic, limit, Flag("note", "Parameters strongly correlated", detail, "Report them together, or center the state.", condition)
+            name,
+            statistic,
+            limit,
+            Flag(
+                "note",
+                "Parameters strongly correlated",
+                detail,
+                "Report them together, or center the state.",
+                condition,
+            ),
         )
-    action = f"Hold one of {told} at a value known from elsewhere, or use a model with fewer terms; read profile intervals, not Wald's."
+    action = (
+        f"Hold one of {told} at a value known from elsewhere, or use a model with fewer terms; read profile "
+        "intervals, not Wald's."
+    )
     severity = "serious" if condition > _SINGULAR else "warning"
     return Check(name, statistic, limit, Flag(severity, "Parameters can't be told apart", detail, action, condition))
 
@@ -67,7 +84,9 @@ def check_precision(evidence: Evidence) -> Check:
         if evidence.model.params[n][0] >= 0.0
     }
     if not relative:
-        return Check(name, "no positive parameter", "", Flag("ok", "No positive parameter", "Nothing to compare with zero."))
+        return Check(
+            name, "no positive parameter", "", Flag("ok", "No positive parameter", "Nothing to compare with zero.")
+        )
     worst = max(relative, key=lambda n: relative[n])
     size = relative[worst]
     statistic, limit = f"{size:.0%} ({worst})", "<= 100%"
@@ -93,9 +112,16 @@ def check_search(
     """Convergence, parameters at a bound, and the discretisation error left in the estimate."""
     checks = [_converged(converged)]
     if at_bound:
-        told = ", ".join(f"{name} = {evidence.theta[evidence.model.param_names.index(name)].item():.4g}" for name in at_bound)
-        detail = f"The likelihood still rises toward the bound of {told}; the other errors are given that it stays there."
-        action = "If the bound is physical, drop the parameter; if it was a guess, widen it and fit again. It has no standard error."
+        told = ", ".join(
+            f"{name} = {evidence.theta[evidence.model.param_names.index(name)].item():.4g}" for name in at_bound
+        )
+        detail = (
+            f"The likelihood still rises toward the bound of {told}; the other errors are given that it stays there."
+        )
+        action = (
+            "If the bound is physical, drop the parameter; if it was a guess, widen it and fit again. It has no "
+            "standard error."
+        )
         checks.append(Check("Parameter bounds", told, "", Flag("warning", "Parameter at its bound", detail, action)))
     if shift is not None and np.size(shift):
         size = float(np.abs(np.asarray(shift, dtype=float)).max())
@@ -105,8 +131,16 @@ def check_search(
 
 def _converged(converged: bool) -> Check:
     if converged:
-        return Check("Convergence", "reached", "", Flag("ok", "The search converged", "The likelihood has a maximum at the estimate."))
-    detail = "No point was found at which the likelihood is at its maximum within rounding; what is reported is the best one seen."
+        return Check(
+            "Convergence",
+            "reached",
+            "",
+            Flag("ok", "The search converged", "The likelihood has a maximum at the estimate."),
+        )
+    detail = (
+        "No point was found at which the likelihood is at its maximum within rounding; what is reported is the "
+        "best one seen."
+    )
     action = "Give starting values, hold a parameter, or simplify the model; do not use the standard errors."
     return Check("Convergence", "not reached", "", Flag("serious", "The search did not converge", detail, action))
 

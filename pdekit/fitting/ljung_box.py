@@ -13,11 +13,14 @@ HARMLESS, GRAVE = 0.03, 0.2
 
 _ACTIONS = {
     "residuals": (
-        "The state does not hold all that matters for its future. Suspect measurement noise (negative at lag 1), a second, hidden "
-        "variable such as a velocity (positive), or a drift that is too simple; a coarser subsample shows which survives."
+        "The state does not hold all that matters for its future. Suspect measurement noise (negative at lag 1), "
+        "a second, hidden "
+        "variable such as a velocity (positive), or a drift that is too simple; a coarser subsample shows which "
+        "survives."
     ),
     "squared residuals": (
-        "Quiet and violent stretches follow one another. Let the noise depend on the state, or think of a hidden variable that drives "
+        "Quiet and violent stretches follow one another. Let the noise depend on the state, or think of a hidden "
+        "variable that drives "
         "it (stochastic volatility); otherwise prefer sandwich intervals."
     ),
 }
@@ -54,11 +57,20 @@ def _check(evidence: Evidence, residuals: Residuals, values: np.ndarray, what: s
     where = f" of {state}" if dim > 1 else ""
     name = f"Ljung-Box, {what}"
     statistic = f"Q({test.dof}) = {test.statistic:.3g}{where}"
-    detail = f"The {what}{where} have an autocorrelation of up to {correlation:.3f} (lag {lag}); Ljung-Box {p_text(p_value)}."
+    detail = (
+        f"The {what}{where} have an autocorrelation of up to {correlation:.3f} (lag {lag}); Ljung-Box "
+        f"{p_text(p_value)}."
+    )
     if p_value >= LEVEL:
         flag = Flag("ok", f"No autocorrelation in the {what}", detail, "", correlation)
     elif abs(correlation) < HARMLESS:
-        flag = Flag("note", f"Slight autocorrelation in the {what}", detail, "Nothing: it is significant but small.", correlation)
+        flag = Flag(
+            "note",
+            f"Slight autocorrelation in the {what}",
+            detail,
+            "Nothing: it is significant but small.",
+            correlation,
+        )
     else:
         severity = "serious" if abs(correlation) > GRAVE else "warning"
         flag = Flag(severity, f"Autocorrelation in the {what}", detail, _ACTIONS[what], correlation)

@@ -1,7 +1,9 @@
 """Suspicion of measurement noise.
 
-Noise of standard deviation eps on every reading raises each one-step variance by 2 eps^2, but each reading's error enters
-two steps with opposite signs: successive residuals are correlated by -eps^2 / (s_i s_{i-1}) in units of the one-step standard
+Noise of standard deviation eps on every reading raises each one-step variance by 2 eps^2, but each reading's error
+enters
+two steps with opposite signs: successive residuals are correlated by -eps^2 / (s_i s_{i-1}) in units of the one-step
+standard
 deviations s. It is the same signature as a structure function E[(x_{t+h} - x_t)^2] that tends to 2 eps^2 as h -> 0.
 """
 
@@ -11,9 +13,9 @@ import numpy as np
 import torch
 from scipy.special import ndtr
 
-from pdekit.fitting.ljung_box import lagged_products
 from pdekit.fitting.checks import LEVEL, Check, p_text
 from pdekit.fitting.evidence import Evidence
+from pdekit.fitting.ljung_box import lagged_products
 from pdekit.fitting.residuals import Residuals
 from pdekit.report import Flag
 
@@ -44,14 +46,16 @@ class NoiseEstimate:
 def noise_estimate(evidence: Evidence, residuals: Residuals, component: int = 0) -> NoiseEstimate:
     """Estimates eps from the products of successive residuals, by least squares on what noise would make of them.
 
-    An error carried into the next prediction shrinks by exp(f' dt), and so does, twice over, what the fitted slope leaves of the
+    An error carried into the next prediction shrinks by exp(f' dt), and so does, twice over, what the fitted slope
+    leaves of the
     correlation, since noise has already weakened it.
     """
     products, counts = lagged_products(residuals, residuals.values[:, component], 1)
     product, count = products[:, 0], max(int(counts[0]), 1)
     cross = product @ residuals.own_scores
     variance = count - float(cross @ evidence.covariance.numpy() @ cross)
-    # Where estimation takes up most of the variance (steps as long as the relaxation time), errors of second order count.
+    # Where estimation takes up most of the variance (steps as long as the relaxation time), errors of second order
+    # count.
     z = float(product.sum()) / np.sqrt(max(variance, 0.5 * count))
     spread, slope = _step(evidence, residuals.positions, component)
     earlier = residuals.previous(1)
@@ -61,7 +65,9 @@ def noise_estimate(evidence: Evidence, residuals: Residuals, component: int = 0)
     error = float(np.sqrt((response**2) @ (product - product.mean()) ** 2)) / weight
     sd = float(np.sqrt(max(square, 0.0)))
     share = 2.0 * square * float(np.mean(1.0 / spread**2))
-    return NoiseEstimate(sd, error / (2.0 * sd) if sd > 0 else np.inf, float(product.sum()) / count, float(ndtr(z)), share)
+    return NoiseEstimate(
+        sd, error / (2.0 * sd) if sd > 0 else np.inf, float(product.sum()) / count, float(ndtr(z)), share
+    )
 
 
 def _step(evidence: Evidence, positions: np.ndarray, component: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +80,9 @@ def _step(evidence: Evidence, positions: np.ndarray, component: int) -> tuple[np
         slope = model.function(model.drift_jacobian[component, component])(t, x, evidence.theta)
         exponent = (slope * dt).clamp(-20.0, 0.0)
         # int_0^dt exp(2 f' s) ds, which is dt without a slope.
-        time = torch.where(exponent.abs() < 1e-6, dt, dt * torch.expm1(2.0 * exponent) / (2.0 * exponent).clamp_max(-1e-12))
+        time = torch.where(
+            exponent.abs() < 1e-6, dt, dt * torch.expm1(2.0 * exponent) / (2.0 * exponent).clamp_max(-1e-12)
+        )
     return (noise * time.sqrt()).numpy(), exponent.exp().numpy()
 
 
@@ -87,16 +95,26 @@ def check_measurement_noise(evidence: Evidence, residuals: Residuals) -> Check:
     p_value = min(1.0, found.p_value * dim)
     statistic = f"corr(r_i, r_i-1) = {found.correlation:+.3f}"
     if p_value >= LEVEL or found.correlation > _HARMLESS:
-        detail = f"Successive residuals have a correlation of {found.correlation:+.3f}; noise on the readings would make it negative."
-        return Check(name, statistic, p_text(p_value), Flag("ok", "No sign of measurement noise", detail, "", found.correlation))
+        detail = (
+            f"Successive residuals have a correlation of {found.correlation:+.3f}; noise on the readings would "
+            "make it negative."
+        )
+        return Check(
+            name, statistic, p_text(p_value), Flag("ok", "No sign of measurement noise", detail, "", found.correlation)
+        )
     detail = (
-        f"Successive residuals of {state} have a correlation of {found.correlation:+.3f}, as noise of standard deviation "
-        f"{found.sd:.3g} +- {found.error:.1g} on every reading would make it. It would account for about {min(found.share, 1.0):.0%} "
+        f"Successive residuals of {state} have a correlation of {found.correlation:+.3f}, as noise of standard "
+        "deviation "
+        f"{found.sd:.3g} +- {found.error:.1g} on every reading would make it. It would account for about "
+        f"{min(found.share, 1.0):.0%} "
         "of the fitted one-step variance, that is of sigma^2."
     )
     action = (
-        "Subsample: the share of noise falls in proportion to the step. If estimates change with the step, trust the coarser ones; or "
+        "Subsample: the share of noise falls in proportion to the step. If estimates change with the step, trust "
+        "the coarser ones; or "
         "average neighbouring readings before you fit."
     )
     severity = "serious" if found.correlation < _GRAVE else "warning"
-    return Check(name, statistic, p_text(p_value), Flag(severity, "Suspicion of measurement noise", detail, action, found.sd))
+    return Check(
+        name, statistic, p_text(p_value), Flag(severity, "Suspicion of measurement noise", detail, action, found.sd)
+    )

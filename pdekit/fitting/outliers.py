@@ -25,11 +25,23 @@ def check_outliers(evidence: Evidence, residuals: Residuals) -> Check:
         detail = f"The largest of {residuals.values.size} residuals is {worst:.1f} standard deviations."
         return Check(name, statistic, p_text(p_value), Flag("ok", "No outliers", detail, "", worst))
     count = int((tails < LEVEL).sum())
-    listed = "; ".join(_place(evidence, residuals, i) for i in np.argsort(-sizes, kind="stable")[:_LISTED] if tails[i] < LEVEL)
-    detail = f"{count} steps are larger than the fitted model explains, up to {worst:.1f} standard deviations: {listed}." if count else ""
+    listed = "; ".join(
+        _place(evidence, residuals, i) for i in np.argsort(-sizes, kind="stable")[:_LISTED] if tails[i] < LEVEL
+    )
+    detail = (
+        f"{count} steps are larger than the fitted model explains, up to {worst:.1f} standard deviations: {listed}."
+        if count
+        else ""
+    )
     if lost:
-        detail += f" {lost} steps are so unlikely that their density can't be computed; they were given that of one Euler step."
-    action = "Look at these rows. Remove errors of the instrument; if they are real, the process jumps, or its noise grows with the state."
+        detail += (
+            f" {lost} steps are so unlikely that their density can't be computed; they were given that of one "
+            "Euler step."
+        )
+    action = (
+        "Look at these rows. Remove errors of the instrument; if they are real, the process jumps, or its noise "
+        "grows with the state."
+    )
     severity = "serious" if lost else "warning"
     return Check(name, statistic, p_text(p_value), Flag(severity, "Outliers", detail.strip(), action, float(count)))
 

@@ -20,6 +20,8 @@ _COLUMNS = 1200
 _MANY = 3000
 _SAMPLE_PATHS = 3
 _THIN = 0.9
+# Densities are cut at this multiple of the highest bar.
+_HIGHEST = 2.5
 
 
 def draw_series(axes: Any, data: Trajectories, component: int, future: Simulation | None = None) -> None:
@@ -102,39 +104,43 @@ def draw_density(
         bounds: The domain of the state.
     """
     x = values.numpy()
-    low, high = float(x.min()), float(x.max())
-    bins = int(np.clip(np.sqrt(len(x)), 12, 40))
-    width = (high - low) / bins
-    reach_low, reach_high = low - 4 * width, high + 4 * width
-    if density is not None:
-        reach_low = min(reach_low, max(density.quantile(0.002), low - (high - low)))
-        reach_high = max(reach_high, min(density.quantile(0.995), high + (high - low)))
-    reach_low, reach_high = max(reach_low, bounds[0]), min(reach_high, bounds[1])
-    edges = np.arange(low - width * np.ceil((low - reach_low) / width), reach_high + width, width)
-    edges = np.clip(edges, *bounds)
-    edges = edges[np.append(True, np.diff(edges) > 1e-9 * width)]
-    height = np.histogram(x, edges)[0] / len(x) / np.diff(edges)
+    edges = _bin_edges(x, density, bounds)
+    width = np.diff(edges)
+    height = np.histogram(x, edges)[0] / len(x) / width
     axes.stairs(height, edges, fill=True, color=style.OBSERVED, alpha=0.35, label="observed")
-    top = height.max()
+    top, ceiling = float(height.max()), _HIGHEST * float(height.max())
     if simulated is not None:
-        every = np.stack([np.histogram(record, edges)[0] for record in simulated.T.numpy()])
-        every = every / len(simulated) / np.diff(edges)
-        bottom, ceiling = np.quantile(every, [0.025, 0.975], axis=0)
+        every = np.stack([np.histogram(record, edges)[0] for record in simulated.T.numpy()]) / len(simulated) / width
+        least, most = np.quantile(every, [0.025, 0.975], axis=0)
         axes.stairs(
-            ceiling, edges, baseline=bottom, fill=True, color=style.SIMULATED, alpha=0.18, linewidth=0,
+            most, edges, baseline=least, fill=True, color=style.SIMULATED, alpha=0.18, linewidth=0,
             label="95 % of simulated records",
         )  # fmt: skip
-        top = max(top, min(ceiling.max(), 3.0 * top))
+        if density is None:
+            axes.stairs(every.mean(0), edges, color=style.SIMULATED, linewidth=1.6, label="their mean")
+        top = max(top, float(most.max()))
     if density is not None:
         axes.plot(density.x.numpy(), density.pdf.numpy(), color=style.FITTED, linewidth=2.0, label="stationary density")
-        inside = (density.x >= reach_low) & (density.x <= reach_high)
-        top = max(top, min(float(density.pdf[inside].max()), 2.5 * top)) if bool(inside.any()) else top
-    elif simulated is not None:
-        mean = every.mean(0)
-        axes.stairs(mean, edges, color=style.SIMULATED, linewidth=1.8, label="their mean")
+        inside = (density.x >= edges[0]) & (density.x <= edges[-1])
+        top = max(top, float(density.pdf[inside].max())) if bool(inside.any()) else top
+    top = min(top, ceiling)  # a density may have a pole at a boundary
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0.0, 1.12 * top)
     axes.set_ylabel("density")
+
+
+def _bin_edges(x: np.ndarray, density: StationaryDensity | None, bounds: tuple[float, float]) -> np.ndarray:
+    """Equal bins that hold all observations, and go on where the stationary density or simulated records may."""
+    low, high = float(x.min()), float(x.max())
+    bins = int(np.clip(np.sqrt(len(x)), 12, 40))
+    width = (high - low) / bins
+    before = after = 2 * width
+    if density is not None:
+        before = np.clip(low - density.quantile(0.002), before, 0.5 * (high - low))
+        after = np.clip(density.quantile(0.998) - high, after, 0.5 * (high - low))
+    first, last = -int(np.ceil(before / width)), bins + int(np.ceil(after / width))
+    edges = np.clip(low + width * np.arange(first, last + 1), *bounds)
+    return edges[np.append(True, np.diff(edges) > 1e-9 * width)]
 
 
 def draw_pit(axes: Any, pit: np.ndarray) -> None:

@@ -37,7 +37,8 @@ class Relaxation:
 def relaxation(evidence: Evidence) -> Relaxation | None:
     """The relaxation time at the estimate; None if the process has no stationary law.
 
-    For one state from the spectral gap of the finite-volume generator, whose gradient in the parameters is that of a Rayleigh
+    For one state from the spectral gap of the finite-volume generator, whose gradient in the parameters is that of a
+    Rayleigh
     quotient. For several states, or with a drift that depends on time, from the autocorrelation of the data.
     """
     model = evidence.model
@@ -105,7 +106,8 @@ def _stationary_grid(
 def autocorrelation_time(data: Trajectories) -> float | None:
     """The largest integrated autocorrelation time of any component, None for records too short or too irregular to tell.
 
-    The integral runs to the first lag at which the correlation falls below 5 %, over its absolute value, so that oscillations
+    The integral runs to the first lag at which the correlation falls below 5 %, over its absolute value, so that
+    oscillations
     count as memory.
     """
     steps = np.concatenate([t.diff().numpy() for t in data.times])

@@ -26,7 +26,8 @@ class Residuals:
     Attributes:
         positions: Which pairs the residuals belong to, (n,): all, or contiguous blocks of a long record.
         pit: P(X <= x1 | x0) under the fitted model, (n,), uniform if it holds; None for several states.
-        values: For one state the normal quantile of `pit`, (n, 1), exact at any step; for several the standardised miss of
+        values: For one state the normal quantile of `pit`, (n, 1), exact at any step; for several the standardised
+        miss of
             one Euler step, (n, d).
         path: The path of each residual, (n,).
         scores: d log p / d theta of every pair, (N, k); 0 for parameters that were held.

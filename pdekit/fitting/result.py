@@ -268,9 +268,9 @@ class Fit:
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Fit":
         """Reads a fit that `save` or the command line wrote."""
-        from pdekit.fitting.archive import load_fit
+        from pdekit.fitting.archive import read_fit
 
-        return load_fit(folder)
+        return cls(**read_fit(folder))
 
     def __repr__(self) -> str:
         values = ", ".join(

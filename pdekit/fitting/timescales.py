@@ -5,7 +5,8 @@ from pdekit.fitting.evidence import Evidence
 from pdekit.fitting.relaxation import Relaxation
 from pdekit.report import Flag
 
-# For an OU process the relative error of the rate is sqrt(2 tau / T). At T / tau = 50 (.20) the estimate is biased by .4
+# For an OU process the relative error of the rate is sqrt(2 tau / T). At T / tau = 50 (.20) the estimate is biased
+# by .4
 # standard errors and Wald intervals cover 93 %; since the rate is also overestimated there, the warning begins earlier.
 # The number of relaxation times alone would condemn bistable records, whose drift is learned within the wells.
 _RATE_WARNING, _RATE_SERIOUS = 0.16, 0.28
@@ -14,7 +15,8 @@ _TIMES_WARNING, _TIMES_SERIOUS = 78.0, 25.0
 _SPARSE = 3.0
 
 _SHORT_ACTION = (
-    "Prefer profile intervals to estimate +- 1.96 standard errors, distrust the drift before the noise, and record for longer: "
+    "Prefer profile intervals to estimate +- 1.96 standard errors, distrust the drift before the noise, and "
+    "record for longer: "
     "sampling more often does not help the drift."
 )
 
@@ -25,10 +27,14 @@ def check_record_length(evidence: Evidence, found: Relaxation | None) -> Check:
     duration = float(evidence.pairs.dt.sum())
     if found is None:
         detail = (
-            "The fitted process settles to no stationary law (or its memory could not be measured), so that there is no relaxation "
+            "The fitted process settles to no stationary law (or its memory could not be measured), so that "
+            "there is no relaxation "
             "time to compare the record with."
         )
-        action = "Expect the drift's intervals to be wide, and forecasts to drift apart; check them by simulating from the fit."
+        action = (
+            "Expect the drift's intervals to be wide, and forecasts to drift apart; check them by simulating "
+            "from the fit."
+        )
         return Check(name, "no relaxation time", "", Flag("note", "No stationary law", detail, action))
     times = duration / found.time
     text = f"The record lasts {duration:.4g} {unit}, {times:.3g} relaxation times of {found.time:.3g} {unit}"
@@ -43,7 +49,10 @@ def check_record_length(evidence: Evidence, found: Relaxation | None) -> Check:
         detail = f"{text}; the relaxation rate is known to {error:.0%}."
     if severity == "ok":
         return Check(name, statistic, limit, Flag("ok", "The record is long enough", detail, "", times))
-    detail += " In so short a record estimates of the drift are biased toward faster return, and their intervals cover too little."
+    detail += (
+        " In so short a record estimates of the drift are biased toward faster return, and their intervals cover "
+        "too little."
+    )
     return Check(name, statistic, limit, Flag(severity, "Record too short", detail, _SHORT_ACTION, times))
 
 
@@ -56,10 +65,15 @@ def check_sampling(evidence: Evidence, found: Relaxation | None) -> Check | None
     statistic, limit = f"dt/tau = {ratio:.3g}", f"<= {_SPARSE:g}"
     detail = f"The typical step, {step:.3g} {unit}, is {ratio:.3g} relaxation times of {found.time:.3g} {unit}."
     if ratio <= _SPARSE:
-        return Check("Sampling step", statistic, limit, Flag("ok", "Observations follow the dynamics", detail, "", ratio))
+        return Check(
+            "Sampling step", statistic, limit, Flag("ok", "Observations follow the dynamics", detail, "", ratio)
+        )
     detail += (
-        " Successive observations are nearly independent: they fix the stationary law, that is the ratio of drift to squared noise, "
+        " Successive observations are nearly independent: they fix the stationary law, that is the ratio of "
+        "drift to squared noise, "
         "but hardly how fast either is."
     )
     action = "Sample more often, or hold one time scale (such as the noise strength) at a value known from elsewhere."
-    return Check("Sampling step", statistic, limit, Flag("warning", "Observations too far apart", detail, action, ratio))
+    return Check(
+        "Sampling step", statistic, limit, Flag("warning", "Observations too far apart", detail, action, ratio)
+    )

@@ -14,7 +14,8 @@ _DEGREE = 4
 HARMLESS, GRAVE = 0.02, 0.1
 
 _ACTION = (
-    "Look at the PIT histogram: a U shape or a hump means that the noise is too weak or too strong, a slope that the drift is off. "
+    "Look at the PIT histogram: a U shape or a hump means that the noise is too weak or too strong, a slope that "
+    "the drift is off. "
     "Try a noise that depends on the state, a richer drift, or look for jumps."
 )
 
@@ -22,7 +23,8 @@ _ACTION = (
 def check_uniformity(evidence: Evidence, residuals: Residuals) -> Check:
     """A smooth test of the PIT values, with the effect of estimation taken out, and their largest distance to uniform.
 
-    Kolmogorov and Smirnov's p-value is reported beside it; it takes the parameters for known and is therefore too large.
+    Kolmogorov and Smirnov's p-value is reported beside it; it takes the parameters for known and is therefore too
+    large.
     For several states, each standardised component and the squared length are tested, and the worst counts.
     """
     covariance = evidence.covariance.numpy()
@@ -38,7 +40,8 @@ def check_uniformity(evidence: Evidence, residuals: Residuals) -> Check:
     statistic = f"max |F_n - u| = {effect:.3f}{label}"
     ks = float(kstest(u, "uniform").pvalue)
     detail = (
-        f"The distribution of the observations within the fitted transition law{label} is off by at most {effect:.3f}; smooth test "
+        f"The distribution of the observations within the fitted transition law{label} is off by at most "
+        f"{effect:.3f}; smooth test "
         f"{p_text(p_value)}, Kolmogorov-Smirnov {p_text(ks)} (too large, as parameters were estimated)."
     )
     if p_value >= LEVEL:
@@ -47,7 +50,9 @@ def check_uniformity(evidence: Evidence, residuals: Residuals) -> Check:
         detail += " With so many observations even a harmless deviation is significant; this one is small."
         flag = Flag("note", "Transition law slightly off", detail, "Nothing, unless tails matter to you.", effect)
     else:
-        flag = Flag("serious" if effect > GRAVE else "warning", "Transition law has the wrong shape", detail, _ACTION, effect)
+        flag = Flag(
+            "serious" if effect > GRAVE else "warning", "Transition law has the wrong shape", detail, _ACTION, effect
+        )
     return Check(name, statistic, p_text(p_value), flag)
 
 

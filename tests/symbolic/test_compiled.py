@@ -183,8 +183,8 @@ def test_torch_compile_traces_without_a_break():
 
 
 def test_common_subexpressions_run_once():
-    shared = sympy.sin(-A * X**2)
-    assert compiled([shared, shared * Y, shared**2]).operations <= 6
+    shared = sympy.sin(A * X**2)
+    assert compiled([shared, shared * Y, shared**2]).operations == 5  # x*x, a*, sin, *y, square
     assert compiled(A * (B - X)).operations == 2  # as many as by hand
     assert compiled(A * B * X * T).operations == 3
 

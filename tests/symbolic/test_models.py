@@ -1,5 +1,6 @@
 """The catalogue: every closed form is checked against the equation that it belongs to."""
 
+import itertools
 import math
 
 import pytest
@@ -90,7 +91,7 @@ def integrate(model, weight, theta):
     value = lambda v: p(0.0, torch.tensor([v], dtype=torch.float64), theta).item()  # noqa: E731
     middle = [c for c in (0.05, 0.3, 0.6, 1.0, 2.0, 5.0) if low < c < high] + [-c for c in (0.5, 2.0, 5.0) if -c > low]
     ends = [low, *sorted(middle), high]
-    return sum(quad(value, a, b, epsabs=1e-12, epsrel=1e-9, limit=200)[0] for a, b in zip(ends, ends[1:], strict=False))
+    return sum(quad(value, a, b, epsabs=1e-12, epsrel=1e-9, limit=200)[0] for a, b in itertools.pairwise(ends))
 
 
 @pytest.mark.parametrize("name", [n for n in ONE_STATE if "stationary_density" in CATALOGUE[n].closed_forms])
@@ -143,7 +144,7 @@ def test_lookup():
     assert models.get("Double-Well") == models.double_well()
     assert models.get("ou") == models.get("vasicek") == models.vasicek() == models.ornstein_uhlenbeck()
     assert models.get("gbm").name == "Geometric Brownian motion"
-    with pytest.raises(ModelError, match="Did you mean 'double_well'.*Known models: brownian_motion"):
+    with pytest.raises(ModelError, match=r"Did you mean 'double_well'.*Known models: brownian_motion"):
         models.get("doublewell")
     with pytest.raises(ModelError, match="Known models"):
         models.get("xyz")
