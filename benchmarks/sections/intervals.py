@@ -63,7 +63,7 @@ def _coverage(cell: tuple[str, float, int], outcomes: list[Outcome], family: int
     name, dt, n = cell
     truth, rows = PROCESSES[name]().truth, []
     failed = sum("error" in outcome or not outcome["converged"] for outcome in outcomes)
-    first = next((outcome["error"] for outcome in outcomes if "error" in outcome), "")
+    first = _first_error(outcomes)
     for kind in KINDS:
         for parameter, true in truth.items():
             hits = sum("error" not in outcome and _covers(outcome[kind][parameter], true) for outcome in outcomes)
@@ -85,14 +85,20 @@ def _covers(interval: list[float | None] | None, true: float) -> bool:
 
 def _short_records(context: Context) -> list[Row]:
     count, rows = context.count(_SHORT_SEEDS), []
-    for name, n, wanted in (*_SHORT, *_LONG):
-        samples.prepare(PROCESSES[name](), _SHORT_DT, 5000, count, context.cache)
-        tasks = [_task((name, _SHORT_DT, n), seed) for seed in range(count)]
-        outcomes = run_tasks(context, f"short_{name}_n{n}", partial(flag_seed, cache=context.cache), tasks)
-        raised = sum(bool(outcome.get("short")) for outcome in outcomes)
-        first = next((outcome["error"] for outcome in outcomes if "error" in outcome), "")
-        detail = f"{raised} of {count}. {first}".strip()
-        metric = f"{name} dt {_SHORT_DT:g}, n {n}: short-record flag raised"
-        target = "always" if wanted else ""
-        rows.append(Row(metric, 100 * raised / count, "%", target, raised == count if wanted else None, detail))
+    cells = [((name, _SHORT_DT, n), wanted) for name, n, wanted in (*_SHORT, *_LONG)]
+    samples.prepare(double_well(), _SHORT_DT, 5000, count, context.cache)
+    tasks = [_task(cell, seed) for cell, _ in cells for seed in range(count)]
+    outcomes = run_tasks(context, "short_records", partial(flag_seed, cache=context.cache), tasks)
+    for i, ((name, dt, n), wanted) in enumerate(cells):
+        mine = outcomes[i * count : (i + 1) * count]
+        raised = sum(bool(outcome.get("short")) for outcome in mine)
+        detail = f"{raised} of {count}. {_first_error(mine)}".strip()
+        target, reached = ("always", raised == count) if wanted else ("", None)
+        rows.append(
+            Row(f"{name} dt {dt:g}, n {n}: short-record flag", 100 * raised / count, "%", target, reached, detail)
+        )
     return rows
+
+
+def _first_error(outcomes: list[Outcome]) -> str:
+    return next((outcome["error"] for outcome in outcomes if "error" in outcome), "")

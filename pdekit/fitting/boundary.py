@@ -37,8 +37,8 @@ def _check(evidence: Evidence, j: int, bound: float, side: str) -> Check:
     if evidence.model.dim > 1:
         detail = f"{where} ({share:.1%} of the steps begin that near). One Gaussian step knows nothing of a boundary."
         action = (
-            "Treat estimates as approximate, or transform the state so that the boundary moves to infinity (log "
-            "= for a positive one)."
+            "Treat estimates as approximate, or transform the state so that the boundary moves to infinity (log = "
+            "for a positive one)."
         )
         return Check(
             name, statistic, f"> {_NEAR:g}", Flag("note", f"Near {state} = {bound:g}", detail, action, distance)
@@ -53,12 +53,11 @@ def _check(evidence: Evidence, j: int, bound: float, side: str) -> Check:
         )
     detail = (
         f"{where} ({share:.1%} of the steps begin that near), and the fitted process reaches it. The likelihood "
-        "assumes that it is "
-        "reflected there at once."
+        "assumes that it is reflected there at once."
     )
     action = (
-        "Ask whether that is what your system does. If it stops or jumps at the boundary, cut the record before "
-        "it gets there."
+        "Ask whether that is what your system does. If it stops or jumps at the boundary, cut the record before it "
+        "gets there."
     )
     return Check(
         name,

@@ -34,7 +34,7 @@ _SUBSTEPS = 4
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """Non-overlapping stretches of `lag` steps: the pairs from end to end, and which steps each is made of, (n, lag)."""
+    """Non-overlapping stretches of `lag` steps: the pairs from end to end, and the steps each is made of, (n, lag)."""
 
     pairs: Pairs
     members: np.ndarray
@@ -72,8 +72,7 @@ def _check(evidence: Evidence, residuals: Residuals, lag: int, tests: int) -> Ch
     statistic = f"max |F_n - u| = {effect:.3f}{label}"
     detail = (
         f"Over {lag} steps at once the observations{label} leave the law that the fitted model implies by at most "
-        f"{effect:.3f} "
-        f"({len(blocks.members)} stretches, smooth test {p_text(p_value)})."
+        f"{effect:.3f} ({len(blocks.members)} stretches, smooth test {p_text(p_value)})."
     )
     if p_value >= LEVEL:
         flag = Flag("ok", f"The fit also holds over {lag} steps", detail, "", effect)
@@ -81,9 +80,8 @@ def _check(evidence: Evidence, residuals: Residuals, lag: int, tests: int) -> Ch
         flag = Flag("note", f"Slightly off over {lag} steps", detail, "Nothing: it is significant but small.", effect)
     else:
         action = (
-            "The data are not Markov in this state, or the drift has the wrong shape: look for measurement "
-            "noise, a hidden variable, or "
-            "memory; refit to every second observation and compare the estimates."
+            "The data are not Markov in this state, or the drift has the wrong shape: look for measurement noise, a "
+            "hidden variable, or memory; refit to every second observation and compare the estimates."
         )
         flag = Flag(
             "serious" if effect > GRAVE else "warning", f"The fit fails over {lag} steps", detail, action, effect
@@ -130,7 +128,7 @@ def _thinned(blocks: _Blocks) -> _Blocks:
 
 
 def _simulated_ranks(evidence: Evidence, blocks: _Blocks) -> np.ndarray:
-    """Where each end lies among ends simulated from the same start, made continuous, (n, d): uniform under the model."""
+    """Where each end lies among ends simulated from its start, made continuous, (n, d): uniform under the model."""
     generator = torch.Generator().manual_seed(evidence.seed)
     stepper = Stepper(evidence.model, evidence.theta)
     repeat = lambda v: v.repeat_interleave(_SIMULATIONS, 0)  # noqa: E731

@@ -84,6 +84,11 @@ def p_text(p_value: float) -> str:
     return "p < 1e-16" if p_value < 1e-16 else f"p = {p_value:.2g}" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
+def percent(share: float) -> str:
+    """A share for a sentence: 12%, or 15 times where per cent are no longer read."""
+    return f"{share:.0%}" if share < 10.0 else f"{share:.3g} times"
+
+
 def legendre(u: np.ndarray, degree: int) -> np.ndarray:
     """The Legendre polynomials of degree 1 ... `degree` on (0, 1), normalised, (n, degree)."""
     basis = np.polynomial.legendre.legvander(2.0 * u - 1.0, degree)[:, 1:]

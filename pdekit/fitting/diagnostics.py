@@ -67,7 +67,7 @@ def diagnose(
     at_bound: Sequence[str] = (),
     converged: bool = True,
 ) -> Diagnostics:
-    """Checks a fit: the search, the transition law, independence, the Markov property, noise, steps, length and boundaries.
+    """Checks a fit: search, transition law, independence, Markov property, noise, step, length of record, boundaries.
 
     Args:
         evidence: The model, the data and the maximum of the likelihood.
@@ -80,7 +80,7 @@ def diagnose(
         residuals are computed on twenty blocks of it, spread evenly.
     """
     residuals = Residuals.of(evidence)
-    found = relaxation(evidence)
+    found = relaxation(evidence, residuals.scores)
     checks: list[Check | None] = [
         *check_search(evidence, shift=shift, at_bound=at_bound, converged=converged),
         check_directions(evidence),

@@ -75,8 +75,7 @@ def check_euler_step(evidence: Evidence) -> Check | None:
     statistic, limit = f"{bias[worst]:+.2g} se in {parameter}", f"<= {_WARNING:g} se"
     detail = (
         f"Against a simulation sixteen times finer, one Euler step per observation moves {parameter} by "
-        f"{bias[worst]:+.2g} standard errors "
-        f"(+- {error:.1g}, Monte Carlo), more than any other parameter."
+        f"{bias[worst]:+.2g} standard errors (+- {error:.1g}, Monte Carlo), more than any other parameter."
     )
     # Within its own Monte Carlo error of the limit a bias is not worth an alarm.
     if not np.isfinite(size):

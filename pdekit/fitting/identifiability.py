@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pdekit.fitting.checks import Check
+from pdekit.fitting.checks import Check, percent
 from pdekit.fitting.evidence import Evidence
 from pdekit.report import Flag
 
@@ -25,8 +25,8 @@ def check_directions(evidence: Evidence) -> Check:
     errors = np.sqrt(np.diag(covariance).clip(min=0.0))
     if not np.isfinite(covariance).all() or not (errors > 0.0).all():
         detail = (
-            "The curvature of the likelihood at the estimate is not positive: some combination of parameters is "
-            "not determined."
+            "The curvature of the likelihood at the estimate is not positive: some combination of parameters is not "
+            "determined."
         )
         action = "Hold a parameter at a known value, or drop a term of the model; standard errors mean nothing here."
         return Check(name, "not positive", "", Flag("serious", "Parameters not identified", detail, action))
@@ -37,40 +37,25 @@ def check_directions(evidence: Evidence) -> Check:
     if condition <= _CONDITION:
         detail = f"The correlation matrix of the estimates has condition number {condition:.3g}."
         return Check(name, statistic, limit, Flag("ok", "Parameters can be told apart", detail, "", condition))
-    direction = vectors[:, -1] if len(names) == 1 else _flat(values, vectors)
+    # The combination that the data fix best: its members have large errors only because they move together.
+    direction = vectors[:, 0]
     involved = [i for i in np.argsort(-np.abs(direction)) if abs(direction[i]) > 0.2]
     vague = [i for i in involved if errors[i] > _VAGUE * abs(theta[i])]
     told = " and ".join(names[i] for i in sorted(involved))
     first, second = (involved + involved)[:2]
     detail = (
-        f"{told} can hardly be told apart: the data fix one combination of them {np.sqrt(condition):.0f} times "
-        "better than another "
-        f"(correlation of {names[first]} and {names[second]}: {correlation[first, second]:+.4f})."
+        f"{told} can hardly be told apart: the data fix one combination of them {np.sqrt(condition):.0f} times better "
+        f"than another (correlation of {names[first]} and {names[second]}: {correlation[first, second]:+.4f})."
     )
     if not vague and condition < _SINGULAR:
-        return Check(
-            name,
-            statistic,
-            limit,
-            Flag(
-                "note",
-                "Parameters strongly correlated",
-                detail,
-                "Report them together, or center the state.",
-                condition,
-            ),
-        )
+        action = "Report them together, or center the state."
+        return Check(name, statistic, limit, Flag("note", "Parameters strongly correlated", detail, action, condition))
     action = (
         f"Hold one of {told} at a value known from elsewhere, or use a model with fewer terms; read profile "
         "intervals, not Wald's."
     )
     severity = "serious" if condition > _SINGULAR else "warning"
     return Check(name, statistic, limit, Flag(severity, "Parameters can't be told apart", detail, action, condition))
-
-
-def _flat(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """The parameters in the tightest combination: those whose errors only together are large."""
-    return vectors[:, int(np.argmin(values))]
 
 
 def check_precision(evidence: Evidence) -> Check:
@@ -89,11 +74,11 @@ def check_precision(evidence: Evidence) -> Check:
         )
     worst = max(relative, key=lambda n: relative[n])
     size = relative[worst]
-    statistic, limit = f"{size:.0%} ({worst})", "<= 100%"
+    statistic, limit = f"{percent(size)} ({worst})", "<= 100%"
     if size <= 1.0:
-        detail = f"The least certain positive parameter, {worst}, has a standard error of {size:.0%} of itself."
+        detail = f"The least certain positive parameter, {worst}, has a standard error of {percent(size)} of itself."
         return Check(name, statistic, limit, Flag("ok", "Positive parameters differ from zero", detail, "", size))
-    detail = f"The standard error of {worst} is {size:.0%} of its value: the data hardly tell it from zero."
+    detail = f"The standard error of {worst} is {percent(size)} its value: the data hardly tell it from zero."
     action = f"Fit without the term that {worst} multiplies and compare AIC; if you keep it, use its profile interval."
     return Check(name, statistic, limit, Flag("warning", f"{worst} is hardly determined", detail, action, size))
 
@@ -138,8 +123,8 @@ def _converged(converged: bool) -> Check:
             Flag("ok", "The search converged", "The likelihood has a maximum at the estimate."),
         )
     detail = (
-        "No point was found at which the likelihood is at its maximum within rounding; what is reported is the "
-        "best one seen."
+        "No point was found at which the likelihood is at its maximum within rounding; what is reported is the best "
+        "one seen."
     )
     action = "Give starting values, hold a parameter, or simplify the model; do not use the standard errors."
     return Check("Convergence", "not reached", "", Flag("serious", "The search did not converge", detail, action))

@@ -13,15 +13,13 @@ HARMLESS, GRAVE = 0.03, 0.2
 
 _ACTIONS = {
     "residuals": (
-        "The state does not hold all that matters for its future. Suspect measurement noise (negative at lag 1), "
-        "a second, hidden "
-        "variable such as a velocity (positive), or a drift that is too simple; a coarser subsample shows which "
-        "survives."
+        "The state does not hold all that matters for its future. Suspect measurement noise (negative at lag 1), a "
+        "second, hidden variable such as a velocity (positive), or a drift that is too simple; a coarser subsample "
+        "shows which survives."
     ),
     "squared residuals": (
         "Quiet and violent stretches follow one another. Let the noise depend on the state, or think of a hidden "
-        "variable that drives "
-        "it (stochastic volatility); otherwise prefer sandwich intervals."
+        "variable that drives it (stochastic volatility); otherwise prefer sandwich intervals."
     ),
 }
 
@@ -36,9 +34,8 @@ def check_autocorrelation(evidence: Evidence, residuals: Residuals) -> list[Chec
 
 
 def _sizes(r: np.ndarray) -> np.ndarray:
-    """Increasing in r^2, bounded, with mean 0 and variance 1: products of squares themselves have tails so heavy that one
-    pair of large residuals decides, and one clean record in twenty would be accused.
-    """
+    """A bounded, increasing function of r^2 with mean 0 and variance 1, (n, d)."""
+    # Products of the squares themselves have such heavy tails that one clean record in twenty would be accused.
     return legendre(ndtr(r).ravel(), 2)[:, 1].reshape(r.shape)
 
 
@@ -78,7 +75,7 @@ def _check(evidence: Evidence, residuals: Residuals, values: np.ndarray, what: s
 
 
 def lagged_products(residuals: Residuals, values: np.ndarray, lags: int) -> tuple[np.ndarray, np.ndarray]:
-    """v_i v_{i-l} for l = 1 ... lags within paths, 0 where there is no earlier one, (n, lags), and their counts (lags,)."""
+    """v_i v_{i-l}, l = 1 ... lags, within paths, 0 where there is none earlier, (n, lags); and their counts (lags,)."""
     products, counts = [], []
     for lag in range(1, lags + 1):
         earlier = residuals.previous(lag)

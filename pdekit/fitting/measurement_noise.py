@@ -32,6 +32,7 @@ class NoiseEstimate:
         sd: eps, in the units of the component; 0 where the correlation is positive.
         error: Its standard error.
         correlation: Of successive residuals.
+        later: The mean correlation at lags 2 and 3, which noise leaves near zero and a wrong drift does not.
         p_value: One-sided, against correlations below zero, with the effect of estimation taken out.
         share: 2 eps^2 over the fitted one-step variance: the part of sigma^2 that is noise of the instrument.
     """
@@ -39,6 +40,7 @@ class NoiseEstimate:
     sd: float
     error: float
     correlation: float
+    later: float
     p_value: float
     share: float
 
@@ -46,16 +48,14 @@ class NoiseEstimate:
 def noise_estimate(evidence: Evidence, residuals: Residuals, component: int = 0) -> NoiseEstimate:
     """Estimates eps from the products of successive residuals, by least squares on what noise would make of them.
 
-    An error carried into the next prediction shrinks by exp(f' dt), and so does, twice over, what the fitted slope
-    leaves of the
-    correlation, since noise has already weakened it.
+    An error carried into the next prediction shrinks by exp(f' dt). The fitted slope, weakened by the noise already,
+    takes two more such factors off the correlation.
     """
-    products, counts = lagged_products(residuals, residuals.values[:, component], 1)
+    products, counts = lagged_products(residuals, residuals.values[:, component], 3)
     product, count = products[:, 0], max(int(counts[0]), 1)
     cross = product @ residuals.own_scores
     variance = count - float(cross @ evidence.covariance.numpy() @ cross)
-    # Where estimation takes up most of the variance (steps as long as the relaxation time), errors of second order
-    # count.
+    # With steps as long as the relaxation time estimation takes up most of the variance, and second-order errors count.
     z = float(product.sum()) / np.sqrt(max(variance, 0.5 * count))
     spread, slope = _step(evidence, residuals.positions, component)
     earlier = residuals.previous(1)
@@ -65,9 +65,10 @@ def noise_estimate(evidence: Evidence, residuals: Residuals, component: int = 0)
     error = float(np.sqrt((response**2) @ (product - product.mean()) ** 2)) / weight
     sd = float(np.sqrt(max(square, 0.0)))
     share = 2.0 * square * float(np.mean(1.0 / spread**2))
-    return NoiseEstimate(
-        sd, error / (2.0 * sd) if sd > 0 else np.inf, float(product.sum()) / count, float(ndtr(z)), share
-    )
+    error = error / (2.0 * sd) if sd > 0.0 else np.inf
+    correlation = float(product.sum()) / count
+    later = float(products[:, 1:].sum() / max(counts[1:].sum(), 1))
+    return NoiseEstimate(sd, error, correlation, later, float(ndtr(z)), share)
 
 
 def _step(evidence: Evidence, positions: np.ndarray, component: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,25 +95,23 @@ def check_measurement_noise(evidence: Evidence, residuals: Residuals) -> Check:
     found, state = estimates[worst], evidence.model.state_names[worst]
     p_value = min(1.0, found.p_value * dim)
     statistic = f"corr(r_i, r_i-1) = {found.correlation:+.3f}"
-    if p_value >= LEVEL or found.correlation > _HARMLESS:
+    lasting = found.later < 0.5 * found.correlation
+    if p_value >= LEVEL or found.correlation > _HARMLESS or lasting:
         detail = (
-            f"Successive residuals have a correlation of {found.correlation:+.3f}; noise on the readings would "
-            "make it negative."
+            f"Successive residuals have a correlation of {found.correlation:+.3f}; noise on the readings would make "
+            f"it negative at lag 1 alone (lags 2 and 3: {found.later:+.3f})."
         )
         return Check(
             name, statistic, p_text(p_value), Flag("ok", "No sign of measurement noise", detail, "", found.correlation)
         )
     detail = (
         f"Successive residuals of {state} have a correlation of {found.correlation:+.3f}, as noise of standard "
-        "deviation "
-        f"{found.sd:.3g} +- {found.error:.1g} on every reading would make it. It would account for about "
-        f"{min(found.share, 1.0):.0%} "
-        "of the fitted one-step variance, that is of sigma^2."
+        f"deviation {found.sd:.3g} +- {found.error:.1g} on every reading would make it. It would account for about "
+        f"{min(found.share, 1.0):.0%} of the fitted one-step variance, that is of sigma^2."
     )
     action = (
-        "Subsample: the share of noise falls in proportion to the step. If estimates change with the step, trust "
-        "the coarser ones; or "
-        "average neighbouring readings before you fit."
+        "Subsample: the share of noise falls in proportion to the step. If estimates change with the step, trust the "
+        "coarser ones; or average neighbouring readings before you fit."
     )
     severity = "serious" if found.correlation < _GRAVE else "warning"
     return Check(

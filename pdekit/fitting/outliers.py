@@ -35,8 +35,8 @@ def check_outliers(evidence: Evidence, residuals: Residuals) -> Check:
     )
     if lost:
         detail += (
-            f" {lost} steps are so unlikely that their density can't be computed; they were given that of one "
-            "Euler step."
+            f" {lost} steps are so unlikely that their density can't be computed; they were given that of one Euler "
+            "step."
         )
     action = (
         "Look at these rows. Remove errors of the instrument; if they are real, the process jumps, or its noise "

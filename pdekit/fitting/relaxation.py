@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdekit.data import Trajectories
 from pdekit.errors import PdekitError
 from pdekit.fitting.evidence import Evidence
 from pdekit.fokker_planck.coordinate import LampertiCoordinate
@@ -19,32 +18,36 @@ _ENLARGEMENTS = 7
 _NEGLIGIBLE = 1e-7
 _CUT = 1e-10
 _MOST_LAGS = 5_000
+_FEWEST = 20
 
 
 @dataclass(frozen=True)
 class Relaxation:
-    """How fast the process forgets its past.
+    """How fast the process forgets its past, and how well the record knows it.
 
     Attributes:
         time: 1 / lambda_1, in the data's time unit.
-        relative_error: The standard error of lambda_1 over lambda_1; None if it was read off the data.
+        uncertainty: For one state the relative standard error of lambda_1; for several that of the information on the
+            least certain parameter. For an Ornstein-Uhlenbeck process both are sqrt(2 time / T).
     """
 
     time: float
-    relative_error: float | None
+    uncertainty: float
 
 
-def relaxation(evidence: Evidence) -> Relaxation | None:
+def relaxation(evidence: Evidence, scores: np.ndarray) -> Relaxation | None:
     """The relaxation time at the estimate; None if the process has no stationary law.
 
     For one state from the spectral gap of the finite-volume generator, whose gradient in the parameters is that of a
-    Rayleigh
-    quotient. For several states, or with a drift that depends on time, from the autocorrelation of the data.
+    Rayleigh quotient. For several states, or coefficients that depend on time, from autocorrelations in the data.
+
+    Args:
+        evidence: The fit.
+        scores: d log p / d theta of every pair, (N, k).
     """
     model = evidence.model
     if model.dim > 1 or not model.autonomous or model.noise_dim > 1:
-        time = autocorrelation_time(evidence.data)
-        return None if time is None else Relaxation(time, None)
+        return _from_data(evidence, scores)
     try:
         return _from_generator(evidence)
     except PdekitError:
@@ -93,8 +96,11 @@ def _stationary_grid(
         coordinate = LampertiCoordinate(noise, domain, reach, padding)
         grid = FiniteVolumeGrid(coordinate, *coordinate.range, _CELLS)
         mass = grid.assemble(coefficients).stationary().numpy()
-        lower_ends = grid.closed_lower or mass[:outer].sum() < _NEGLIGIBLE
-        if lower_ends and (grid.closed_upper or mass[-outer:].sum() < _NEGLIGIBLE):
+        lower_ends = mass[:outer].sum() < _NEGLIGIBLE or (grid.closed_lower and _is_near(grid.faces[:4] - domain[0]))
+        upper_ends = mass[-outer:].sum() < _NEGLIGIBLE or (
+            grid.closed_upper and _is_near(domain[1] - grid.faces[-4:].flip(0))
+        )
+        if lower_ends and upper_ends:
             first = int(np.searchsorted(np.cumsum(mass), _CUT))
             last = _CELLS - int(np.searchsorted(np.cumsum(mass[::-1]), _CUT))
             ends = grid.y_lower + first * grid.step, grid.y_lower + last * grid.step
@@ -103,32 +109,49 @@ def _stationary_grid(
     return None
 
 
-def autocorrelation_time(data: Trajectories) -> float | None:
-    """The largest integrated autocorrelation time of any component, None for records too short or too irregular to tell.
+def _is_near(distances: Tensor) -> bool:
+    """Whether a closed end is at a finite y: distances of the first four faces, the boundary's own first.
 
-    The integral runs to the first lag at which the correlation falls below 5 %, over its absolute value, so that
-    oscillations
-    count as memory.
+    There they grow as a power of the face's number, as 1, 2^a, 3^a; toward a boundary at infinite y, which only the
+    table's end has closed, as 1, e^a, e^2a.
     """
-    steps = np.concatenate([t.diff().numpy() for t in data.times])
-    dt = float(np.median(steps))
-    longest = max(data.values, key=len).numpy()
-    if len(longest) < 20:
+    first, second = torch.log(distances[2:] / distances[1:-1]).tolist()
+    return first > 1.3 * second
+
+
+def _from_data(evidence: Evidence, scores: np.ndarray) -> Relaxation | None:
+    longest = max(evidence.data.values, key=len).numpy()
+    if len(longest) < _FEWEST:
         return None
-    times = [_integrated(longest[:, j]) for j in range(longest.shape[1])]
-    return dt * max(times)
+    influence = scores @ evidence.covariance.numpy()
+    influence = influence[:, np.abs(influence).max(0) > 0.0] ** 2
+    if not influence.shape[1]:
+        return None
+    dt = float(evidence.pairs.dt.median())
+    time = dt * max(correlation_steps(longest[:, j]) for j in range(longest.shape[1]))
+    # The variance of a sum of n correlated terms, over the square of the sum.
+    spread = (influence.std(0) / influence.mean(0)) ** 2
+    steps = np.array([2.0 * correlation_steps(influence[:, j]) for j in range(influence.shape[1])])
+    return Relaxation(time, float(np.sqrt((spread * steps).max() / len(influence))))
 
 
-def _integrated(x: np.ndarray) -> float:
-    """sum of |rho_k| / 2 + ... from lag 0 until it stays small, in steps."""
-    centered = x - x.mean()
-    n = len(x)
+def correlation_steps(x: np.ndarray) -> float:
+    """The integrated autocorrelation 1/2 + sum_k |rho_k| of a series, in steps.
+
+    The sum ends where the correlation has fallen below 5 % (or its noise) for good; its absolute value is taken so
+    that an
+    oscillation counts as memory.
+    """
+    centered, n = x - x.mean(), len(x)
     size = 2 ** int(np.ceil(np.log2(2 * n)))
     power = np.abs(np.fft.rfft(centered, size)) ** 2
-    rho = np.fft.irfft(power, size)[: min(n // 2, _MOST_LAGS)]
+    rho = np.fft.irfft(power, size)[: max(2, min(n // 3, _MOST_LAGS))]
     if not rho[0] > 0.0:
-        return 1.0
-    envelope = np.maximum.accumulate(np.abs(rho / rho[0])[::-1])[::-1]
-    faded = np.flatnonzero(envelope < max(0.05, 2.0 / np.sqrt(n)))
-    last = int(faded[0]) if faded.size else len(envelope)
-    return float(np.sum(envelope[:last]) - 0.5)
+        return 0.5
+    rho = np.abs(rho / rho[0])
+    # For good: the first time that five lags on are faint as well.
+    faint = max(0.05, 2.0 / np.sqrt(n))
+    window = np.lib.stride_tricks.sliding_window_view(np.pad(rho, (0, 4)), 5).max(-1)
+    faded = np.flatnonzero(window < faint)
+    last = int(faded[0]) if faded.size else len(rho)
+    return float(np.sum(rho[:last]) - 0.5) if last else 0.5

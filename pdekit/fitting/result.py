@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from pdekit.data import Pairs, Trajectories
@@ -58,7 +58,7 @@ class Parameter:
         error = self.robust_stderr if robust else self.stderr
         if error is None:
             return None
-        reach = float(norm.ppf(0.5 + 0.5 * level)) * error
+        reach = float(ndtri(0.5 + 0.5 * level)) * error
         return max(self.estimate - reach, self.bounds[0]), min(self.estimate + reach, self.bounds[1])
 
 

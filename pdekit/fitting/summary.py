@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from pdekit.report import Facts, Flag, Table, render_facts, render_flags, render_table
 
@@ -103,7 +103,7 @@ def parameter_frame(fit: "Fit", *, level: float = 0.95) -> "DataFrame":
                 f"lower_{100 * level:g}": lower,
                 f"upper_{100 * level:g}": upper,
                 "z": None if p.stderr is None else p.estimate / p.stderr,
-                "p_value": None if p.stderr is None else float(2 * norm.sf(abs(p.estimate / p.stderr))),
+                "p_value": None if p.stderr is None else float(2 * ndtr(-abs(p.estimate / p.stderr))),
                 "status": p.status,
             }
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import ndtri
 
 from pdekit.fitting.likelihood import NegativeLogLikelihood
 from pdekit.fitting.maximum import Maximum
@@ -64,7 +64,7 @@ def profile_interval(maximum: Maximum, position: int, level: float = 0.95) -> tu
     walker = _Profile(maximum.objective, maximum.minimum.point, maximum.minimum.hessian, which)
     # The profile is walked on the objective's own grid; its ends move with the maximum when that is extrapolated.
     correction = maximum.correction[which]
-    threshold = float(np.sqrt(chi2.ppf(level, 1)))
+    threshold = float(ndtri(0.5 + 0.5 * level))
     ends = [walker.end(sign, threshold) for sign in (-1.0, 1.0)]
     bounds = maximum.objective.bounds[which]
     natural = [

@@ -14,9 +14,8 @@ _DEGREE = 4
 HARMLESS, GRAVE = 0.02, 0.1
 
 _ACTION = (
-    "Look at the PIT histogram: a U shape or a hump means that the noise is too weak or too strong, a slope that "
-    "the drift is off. "
-    "Try a noise that depends on the state, a richer drift, or look for jumps."
+    "Look at the PIT histogram: a U shape or a hump means that the noise is too weak or too strong, a slope that the "
+    "drift is off. Try a noise that depends on the state, a richer drift, or look for jumps."
 )
 
 
@@ -41,8 +40,8 @@ def check_uniformity(evidence: Evidence, residuals: Residuals) -> Check:
     ks = float(kstest(u, "uniform").pvalue)
     detail = (
         f"The distribution of the observations within the fitted transition law{label} is off by at most "
-        f"{effect:.3f}; smooth test "
-        f"{p_text(p_value)}, Kolmogorov-Smirnov {p_text(ks)} (too large, as parameters were estimated)."
+        f"{effect:.3f}; smooth test {p_text(p_value)}, Kolmogorov-Smirnov {p_text(ks)} (too large, as parameters were "
+        "estimated)."
     )
     if p_value >= LEVEL:
         flag = Flag("ok", "The transition law has the right shape", detail, "", effect)

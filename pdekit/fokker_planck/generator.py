@@ -48,10 +48,6 @@ class Chain:
         """Diagonal (n,) and off-diagonal (n - 1,) of M^{1/2} L M^{-1/2}, which is symmetric."""
         return -self.exit_rates(), (0.5 * (self.up + self.down)).exp()
 
-    def dense(self) -> Tensor:
-        """The generator acting on functions, (n, n): off-diagonal entries are rates, rows sum to zero."""
-        return torch.diag(-self.exit_rates()) + torch.diag(self.up.exp(), 1) + torch.diag(self.down.exp(), -1)
-
     def stationary(self) -> Tensor:
         """The stationary probability of each cell, shape (n,)."""
         return torch.softmax(self.log_mass, 0)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pdekit.fokker_planck.generator import POWER_CELLS, Chain, Coefficients, FiniteVolumeGrid
-from pdekit.fokker_planck.spectral import Entries, decompose, kernel_blocks, positive_blocks
+from pdekit.fokker_planck.spectral import Entries, decompose, kernel_blocks
+from pdekit.fokker_planck.uniformization import positive_blocks
 
 # Below this the eigendecomposition's rounding (1e-15) shows in the logarithm; such pairs take the positive route.
 _NOISE_FLOOR = 1e-10
@@ -78,7 +79,7 @@ class GridTransition:
         log_kernel = torch.log(blocks.clamp_min(_NOISE_FLOOR))
         if len(faint):
             chosen = self.entries.select(faint)
-            exact = positive_blocks(chain.dense(), chosen)
+            exact = positive_blocks(chain.up.exp(), chain.down.exp(), chosen)
             unreachable[faint] = ~(exact.detach().amin((-1, -2)) > _LEAST_POSITIVE)
             # From transition probabilities back to the symmetric kernel: exp(A dt)_ij = P_ij sqrt(M_i / M_j).
             half_mass = 0.5 * chain.log_mass

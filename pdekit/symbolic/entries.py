@@ -7,7 +7,7 @@ from typing import Any
 from sympy import Basic, Expr, Float, Integer, MatrixBase, Rational, Symbol
 
 from pdekit.errors import ExpressionError, ModelError
-from pdekit.symbolic.compiled import check_supported
+from pdekit.symbolic.operations import check_supported
 from pdekit.symbolic.parser import canonical, free_names, parse_expression
 
 Entry = str | Expr | float

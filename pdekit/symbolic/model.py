@@ -11,10 +11,11 @@ from torch import Tensor
 
 from pdekit.errors import ModelError
 from pdekit.sde import SDE, Convention, NoiseType
-from pdekit.symbolic.compiled import Compiled, check_supported
+from pdekit.symbolic.compiled import Compiled
 from pdekit.symbolic.convention import stratonovich_correction
 from pdekit.symbolic.entries import Entry, Shape, as_number, names_in, read_entry, shape_diffusion
 from pdekit.symbolic.latex import equation
+from pdekit.symbolic.operations import check_supported
 from pdekit.symbolic.parameters import Bounds, check_values, read_bounds, read_domain, unknown_names
 from pdekit.symbolic.parser import check_name
 from pdekit.symbolic.printer import write_expression

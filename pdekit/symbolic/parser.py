@@ -12,60 +12,19 @@ import math
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import sympy
-from sympy import Expr, Float, Integer, Rational, Symbol
+from sympy import Expr, Float, Integer, Symbol
 
 from pdekit.errors import ExpressionError
+from pdekit.symbolic.vocabulary import CONSTANTS, FUNCTIONS, MAX_CHOICES
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 50
 MAX_EXPONENT = 100
 MAX_BITS = 1000  # of an exact power: beyond it the value no longer fits a double (1024 bits)
-MAX_CHOICES = 16  # of Min and Max: SymPy compares all pairs
-
-CONSTANTS: Mapping[str, Expr] = {"pi": sympy.pi, "E": sympy.E}
-
-
-@dataclass(frozen=True)
-class Function:
-    """A function that formulas may call: how to build it, and between how many and how many arguments it takes."""
-
-    build: Callable[..., Expr]
-    least: int = 1
-    most: int = 1
-
-
-def _loggamma(z: Expr) -> Expr:
-    # SymPy turns log Gamma of an exact integer into a factorial, which is unbounded work; of a double it is one number.
-    return sympy.loggamma(Float(float(z)) if z.is_Rational else z)
-
-
-FUNCTIONS: Mapping[str, Function] = {
-    **{
-        name: Function(getattr(sympy, name))
-        for name in (
-            *("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
-            *("exp", "log", "sqrt", "sign", "erf", "erfc", "Abs", "Heaviside"),
-        )
-    },
-    "ln": Function(sympy.log),
-    "log2": Function(lambda z: sympy.log(z) / sympy.log(2)),
-    "log10": Function(lambda z: sympy.log(z) / sympy.log(10)),
-    "abs": Function(sympy.Abs),
-    "cbrt": Function(lambda z: sympy.sign(z) * sympy.Abs(z) ** Rational(1, 3)),
-    # By tanh, whose value and derivatives stay finite where exp(-z) overflows.
-    "sigmoid": Function(lambda z: (1 + sympy.tanh(z / 2)) / 2),
-    "loggamma": Function(_loggamma),
-    "atan2": Function(sympy.atan2, 2, 2),
-    "Min": Function(sympy.Min, 2, MAX_CHOICES),
-    "Max": Function(sympy.Max, 2, MAX_CHOICES),
-    "min": Function(sympy.Min, 2, MAX_CHOICES),
-    "max": Function(sympy.Max, 2, MAX_CHOICES),
-}
 
 _REFUSED: Mapping[type[ast.AST], str] = {
     ast.Attribute: "attributes (the dot in 'a.b') are not allowed",

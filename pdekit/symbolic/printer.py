@@ -9,7 +9,7 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from pdekit.errors import ModelError
-from pdekit.symbolic.parser import FUNCTIONS
+from pdekit.symbolic.vocabulary import FUNCTIONS
 
 
 class _TextPrinter(StrPrinter):
@@ -61,7 +61,7 @@ class _TextPrinter(StrPrinter):
         )
 
     _print_Piecewise = _print_Relational = emptyPrinter = _refuse  # type: ignore[assignment]
-    _print_GoldenRatio = _print_EulerGamma = _print_Catalan = _print_TribonacciConstant = _refuse
+    _print_GoldenRatio = _print_EulerGamma = _print_Catalan = _print_TribonacciConstant = _refuse  # type: ignore[assignment]
 
 
 def write_expression(expression: Expr, names: Iterable[str] = ()) -> str:

@@ -1,12 +1,10 @@
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from pdekit.fokker_planck.spectral import Entries, kernel_blocks, positive_blocks, positive_kernel
+from pdekit.fokker_planck.spectral import Entries, kernel_blocks
 
 
 def tridiagonal(diagonal, off_diagonal):
@@ -61,27 +59,3 @@ def test_gradient_is_that_of_the_matrix_exponential(barrier, steps, count):
     )
     (theirs,) = torch.autograd.grad((weight * exact).sum(), up)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10 * float(theirs.abs().max()))
-
-
-def test_positive_kernel_keeps_relative_accuracy_where_entries_are_tiny():
-    # Poisson clock: a chain that only moves up by rate 1 has P(0 -> k) = e^{-t} t^k / k!.
-    n, t = 40, 0.01
-    generator = torch.diag(torch.ones(n - 1, dtype=torch.float64), 1) - torch.diag(torch.cat([torch.ones(n - 1), torch.zeros(1)]).double())
-    kernel = positive_kernel(generator, t)
-    k = torch.arange(n - 1, dtype=torch.float64)
-    exact = torch.exp(-t + k * math.log(t) - torch.lgamma(k + 1))
-    assert float(exact[-1]) < 1e-100
-    torch.testing.assert_close(kernel[0, :-1], exact, rtol=1e-9, atol=0)
-    torch.testing.assert_close(kernel.sum(-1), torch.ones(n, dtype=torch.float64), rtol=1e-12, atol=0)
-
-
-def test_positive_blocks_agree_with_spectral_ones_where_both_hold():
-    up, down = random_generator(15, 5)
-    log_mass = torch.cat([torch.zeros(1), torch.cumsum(up - down, 0)]).double()
-    generator = torch.diag(up.exp(), 1) + torch.diag(down.exp(), -1)
-    generator = generator - torch.diag(generator.sum(-1))
-    wanted = entries(15, [0.4, 1.1], 20, 2)
-    offsets = torch.arange(4)
-    tilt = 0.5 * (log_mass[wanted.rows[:, None] + offsets][:, :, None] - log_mass[wanted.columns[:, None] + offsets][:, None, :])
-    ours = positive_blocks(generator, wanted) * torch.exp(tilt)
-    torch.testing.assert_close(ours, kernel_blocks(*symmetric(up, down), wanted), rtol=1e-9, atol=1e-14)

@@ -20,11 +20,11 @@ PATHS = 2000
 SLACK = 0.15
 
 
-def errors(sde, scheme, x0, exact, levels, span=1.0, finest=9):
+def errors(sde, scheme, x0, exact, levels, span=1.0, finest=9, paths=PATHS):
     """The rms end error with 2^l steps for l in levels; `exact` maps (noise at the finest level, start) to the end."""
-    start = torch.tensor([x0], dtype=torch.float64).expand(PATHS, -1)
+    start = torch.tensor([x0], dtype=torch.float64).expand(paths, -1)
     times = torch.tensor([0.0, span], dtype=torch.float64)
-    stream = BrownianStream(3, PATHS, sde.noise_dim, integrals=True, like=start)
+    stream = BrownianStream(3, paths, sde.noise_dim, integrals=True, like=start)
     noise = stream.draw(Grid.build(times, span / 2**finest).lengths)
     target = exact(noise, start)
     found = {}
@@ -105,12 +105,14 @@ def test_strong_order_with_coupled_drift(scheme, order):
 
     def reference(noise, start):
         times = torch.tensor([0.0, 1.0], dtype=torch.float64)
-        end = run(sde, StrongOrder15(), start, times, 2**-9, noise)
-        # Milstein is a different method with a different error: together they can't be wrong by more than its own.
-        assert (end - run(sde, Milstein(), start, times, 2**-9, noise)).square().mean().sqrt() < 2e-3
+        end = run(sde, StrongOrder15(), start, times, 2**-12, noise)
+        # Milstein is a different method with a different error, at this step 1.5e-4: the reference is no worse.
+        assert (end - run(sde, Milstein(), start, times, 2**-12, noise)).square().mean().sqrt() < 3e-4
         return end
 
-    assert slope(errors(sde, scheme, [0.5, -0.3], reference, (3, 4, 5, 6))) == pytest.approx(order, abs=SLACK)
+    # Coarser steps show a steeper slope: the fourth stage reaches 1.5 g sqrt(h) away, and its own error fades like h^2.
+    found = errors(sde, scheme, [0.5, -0.3], reference, (6, 7, 8, 9), finest=12, paths=300)
+    assert slope(found) == pytest.approx(order, abs=SLACK)
 
 
 def test_euler_has_order_one_for_additive_noise():
@@ -146,20 +148,3 @@ def test_milstein_and_euler_agree_exactly_for_additive_noise():
     start, times = torch.ones(5, 1, dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
     noise = BrownianStream(0, 5, 1, integrals=False, like=start).draw(Grid.build(times, 0.1).lengths)
     assert torch.equal(*(run(sde, scheme, start, times, 0.1, noise) for scheme in (EulerMaruyama(), Milstein())))
-
-
-def test_increments_have_the_covariance_of_their_integrals():
-    h, like = 0.25, torch.zeros(1, dtype=torch.float64)
-    noise = BrownianStream(1, 100_000, 1, integrals=True, like=like).draw(torch.tensor([h], dtype=torch.float64))
-    dw, dz = noise.dw.flatten(), noise.dz.flatten()
-    found = [dw.square().mean(), (dw * dz).mean(), dz.square().mean()]
-    # 1e5 draws: five standard errors of a second moment are 5 sqrt(2/1e5) = 2.2 % of it.
-    np.testing.assert_allclose(found, [h, h**2 / 2, h**3 / 3], rtol=0.022)
-
-
-def test_coarsened_increments_are_those_of_the_same_path():
-    like = torch.zeros(1, dtype=torch.float64)
-    fine = BrownianStream(1, 50_000, 1, integrals=True, like=like).draw(torch.full((2,), 0.5, dtype=torch.float64))
-    coarse = fine.coarsened(0.5)
-    moments = [coarse.dw.square().mean(), (coarse.dw * coarse.dz).mean(), coarse.dz.square().mean()]
-    np.testing.assert_allclose(moments, [1, 1 / 2, 1 / 3], rtol=5 * math.sqrt(2 / 50_000))

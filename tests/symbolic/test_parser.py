@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pdekit.errors import ExpressionError, ModelError
-from pdekit.symbolic.parser import FUNCTIONS, canonical, check_name, free_names, parse_expression
+from pdekit.symbolic.parser import canonical, check_name, free_names, parse_expression
 from pdekit.symbolic.printer import write_expression
+from pdekit.symbolic.vocabulary import FUNCTIONS
 
 SYMBOLS = {
     "x": sympy.Symbol("x", positive=True),
