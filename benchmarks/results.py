@@ -99,7 +99,7 @@ def markdown(name: str, sections: Mapping[str, Any]) -> str:
 def cells(row: Mapping[str, Any]) -> Sequence[str]:
     """The texts of one table row."""
     value = row["value"]
-    number = f"{value:.4g}" if isinstance(value, float) else str(value)
+    number = f"{value:.{4 if abs(value) < 1000 else 7}g}" if isinstance(value, float) else str(value)
     reached = {True: "yes", False: "NO", None: "-"}[row["reached"]]
     return row["metric"], f"{number} {row['unit']}".strip(), row["target"] or "-", reached, row["detail"]
 

@@ -206,7 +206,16 @@ def simulate_torchsde(process: Process, paths: int, steps: int, dt: float, seed:
 
 def command_line_fit(arguments: list[str], method: str, out: Path) -> Outcome:
     """Run `pdekit fit ARGUMENTS --method METHOD --out OUT --json` and read what it printed and left."""
-    command = [sys.executable, "-m", "pdekit", "fit", *arguments, "--method", method, "--out", str(out), "--json"]
+    command = [
+        str(Path(sys.executable).with_name("pdekit")),
+        "fit",
+        *arguments,
+        "--method",
+        method,
+        "--out",
+        str(out),
+        "--json",
+    ]
     begun = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"})
     seconds = time.perf_counter() - begun

@@ -167,7 +167,7 @@ def _inverse_or_descent(hessian: np.ndarray) -> np.ndarray:
         return np.eye(len(hessian))
     scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-12))
     values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
-    values = np.maximum(np.abs(values), 1e-8 * np.abs(values).max())
+    values = np.maximum(np.abs(values), max(1e-8 * np.abs(values).max(), 1e-8))
     return (vectors / values) @ vectors.T / np.outer(scale, scale)
 
 

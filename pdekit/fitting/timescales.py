@@ -12,6 +12,8 @@ from pdekit.report import Flag
 _WARNING, _SERIOUS = 0.16, 0.28
 # With that many relaxation times an uncertain rate has another cause, such as too long a step.
 _AMPLE = 300.0
+# With fewer than this the data have not shown what the process does in the long run, whatever they fix within a well.
+_FEW = 10.0
 _SPARSE = 3.0
 
 _SHORT_ACTION = (
@@ -39,6 +41,7 @@ def check_record_length(evidence: Evidence, found: Relaxation | None) -> Check:
     error = found.uncertainty
     statistic, limit = f"T/tau = {times:.3g}, rate +- {percent(error)}", f"<= {_WARNING:.0%}"
     severity = "ok" if error <= _WARNING or times > _AMPLE else "warning" if error <= _SERIOUS else "serious"
+    severity = "warning" if severity == "ok" and times < _FEW else severity
     detail = f"{text}; the relaxation rate is known to {percent(error)}."
     if severity == "ok":
         return Check(name, statistic, limit, Flag("ok", "The record is long enough", detail, "", times))

@@ -2,8 +2,7 @@
 
 import json
 import os
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,9 +119,7 @@ class Simulation:
         }
         tensors = {"times": self.times, "values": self.values.detach().cpu(), "touched": self.touched.cpu()}
         content = save({k: v.contiguous() for k, v in tensors.items()}, {"simulation": json.dumps(about)})
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
+        _write_whole(path, content)
 
     @classmethod
     def load(cls, path: str | Path) -> "Simulation":
@@ -143,7 +140,24 @@ class Simulation:
             raise DataError(f"{path} is not a saved simulation: {error}") from error
         if about.pop("format", None) != FORMAT:
             raise DataError(f"{path} is not a saved simulation: its header has no {FORMAT} entry.")
-        version = about.pop("version")
+        version = str(about.pop("version", ""))
         if version.split(".")[0] != VERSION.split(".")[0]:
             raise DataError(f"{path} has format version {version}; this pdekit reads {VERSION}. Use a newer pdekit.")
-        return cls(**tensors, **(about | {"names": tuple(about["names"])}))
+        found = about | tensors
+        expected = [f.name for f in fields(cls)]
+        # A later minor version may add entries; none may be missing.
+        if missing := [name for name in expected if name not in found]:
+            raise DataError(f"{path} is incomplete: {', '.join(missing)} missing.")
+        return cls(**{name: found[name] for name in expected} | {"names": tuple(found["names"])})
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write beside the target and move into place, so that no reader ever sees half a file."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(content)
+        os.replace(scratch, path)
+    except OSError as error:
+        raise InputError(f"Can't write {path}: {error.strerror}.") from error
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -29,22 +29,22 @@ DRIFT = (Y * T, -X * Y)
 
 FIELDS = {
     "separable": (
-        dict(noise_type="diagonal", separable=True),
+        {"noise_type": "diagonal", "separable": True},
         lambda t, x: torch.stack([torch.sin(x[..., 0]) + t, x[..., 1] ** 2], -1),
         sp.diag(sp.sin(X) + T, Y**2),
     ),
     "diagonal": (
-        dict(noise_type="diagonal"),
+        {"noise_type": "diagonal"},
         lambda t, x: torch.stack([x[..., 0] * x[..., 1], torch.exp(x[..., 0]) + t * x[..., 1]], -1),
         sp.diag(X * Y, sp.exp(X) + T * Y),
     ),
     "scalar": (
-        dict(noise_type="scalar"),
+        {"noise_type": "scalar"},
         lambda t, x: torch.stack([x[..., 1] ** 2, x[..., 0] * x[..., 1] * t], -1).unsqueeze(-1),
         sp.Matrix([Y**2, X * Y * T]),
     ),
     "general": (
-        dict(noise_type="general", noise_dim=3),
+        {"noise_type": "general", "noise_dim": 3},
         lambda t, x: torch.stack(
             [
                 torch.stack([x[..., 0] * x[..., 1], torch.cos(x[..., 1]), t * x[..., 0]], -1),

@@ -32,7 +32,7 @@ def test_reflection_keeps_the_domain_where_the_noise_is_a_square_root(scheme):
 def test_stationary_moments_of_a_square_root_process():
     run = simulate(square_root(2.0), 0.3, [0.0, 8.0], paths=20_000, dt=0.01, seed=0)
     x = run.values[-1]
-    # Gamma with mean .3 and variance sigma^2 theta/(2 kappa) = .045; four standard errors (kurtosis 6 at most), and 1 %.
+    # Gamma with mean .3 and variance sigma^2 theta/(2 kappa) = .045; four standard errors (kurtosis 6), and 1 %.
     assert x.mean().item() == pytest.approx(0.3, abs=4 * math.sqrt(0.045 / 20_000) + 0.003)
     assert x.var().item() == pytest.approx(0.045, rel=4 * math.sqrt(5 / 20_000) + 0.01)
 

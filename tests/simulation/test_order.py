@@ -105,13 +105,13 @@ def test_strong_order_with_coupled_drift(scheme, order):
 
     def reference(noise, start):
         times = torch.tensor([0.0, 1.0], dtype=torch.float64)
-        end = run(sde, StrongOrder15(), start, times, 2**-12, noise)
-        # Milstein is a different method with a different error, at this step 1.5e-4: the reference is no worse.
-        assert (end - run(sde, Milstein(), start, times, 2**-12, noise)).square().mean().sqrt() < 3e-4
+        end = run(sde, StrongOrder15(), start, times, 2**-11, noise)
+        # Milstein is a different method with a different error, at this step 3e-4: the reference is no worse.
+        assert (end - run(sde, Milstein(), start, times, 2**-11, noise)).square().mean().sqrt() < 6e-4
         return end
 
     # Coarser steps show a steeper slope: the fourth stage reaches 1.5 g sqrt(h) away, and its own error fades like h^2.
-    found = errors(sde, scheme, [0.5, -0.3], reference, (6, 7, 8, 9), finest=12, paths=300)
+    found = errors(sde, scheme, [0.5, -0.3], reference, (5, 6, 7, 8), finest=11, paths=200)
     assert slope(found) == pytest.approx(order, abs=SLACK)
 
 

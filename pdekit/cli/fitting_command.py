@@ -1,0 +1,202 @@
+"""`pdekit fit`: a file and a model in, a table, flags and a folder with a report out."""
+
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from pdekit.cli.arguments import assignments, interval, intervals, name_list
+from pdekit.cli.documents import fit_document, print_json
+from pdekit.cli.keeping import Profiles, keep_fit
+from pdekit.cli.progress import Bar, progress_bar
+from pdekit.cli.reading import read_series
+from pdekit.cli.screen import intervals_table, screen_width
+from pdekit.cli.stating import Statement, check_names
+from pdekit.errors import InputError
+
+if TYPE_CHECKING:
+    from pdekit.fitting import Fit
+
+Texts = list[str] | None
+_DATA, _MODEL, _SEARCH, _RESULT = "Data", "Model", "Search", "Results"
+
+
+def fit_series(
+    context: typer.Context,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A .csv, .tsv, .txt, .parquet or .npz file.")],
+    time: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of times (default: the first).", rich_help_panel=_DATA)
+    ] = None,
+    column: Annotated[
+        Texts,
+        typer.Option(metavar="COLUMN", help="An observed column, in the order of the states.", rich_help_panel=_DATA),
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column that tells paths apart.", rich_help_panel=_DATA)
+    ] = None,
+    log: Annotated[
+        Texts, typer.Option(metavar="COLUMN", help="Take the logarithm of this column.", rich_help_panel=_DATA)
+    ] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(metavar="UNIT", help="The unit of time (dates: year).", rich_help_panel=_DATA)
+    ] = None,
+    fixed_dt: Annotated[
+        str | None,
+        typer.Option(metavar="STEP", help="Equal steps, such as 1/252 for business days.", rich_help_panel=_DATA),
+    ] = None,
+    reverse_time: Annotated[
+        bool | None,
+        typer.Option("--reverse-time/--no-reverse-time", help="Times count backwards, as ages do.", rich_help_panel=_DATA),
+    ] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="Sort rows by time.", rich_help_panel=_DATA)] = False,
+    max_gap: Annotated[
+        str | None, typer.Option(metavar="STEP", help="Split paths at longer steps.", rich_help_panel=_DATA)
+    ] = None,
+    date_format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="As strptime takes it: %d.%m.%Y.", rich_help_panel=_DATA)
+    ] = None,
+    na: Annotated[
+        Texts, typer.Option(metavar="TEXT", help="Also marks a missing value: -999.", rich_help_panel=_DATA)
+    ] = None,
+    decimal: Annotated[str, typer.Option(metavar="MARK", help="The decimal mark.", rich_help_panel=_DATA)] = ".",
+    delimiter: Annotated[
+        str | None, typer.Option(metavar="MARK", help="Between cells (default: found out).", rich_help_panel=_DATA)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One of the catalogue: pdekit models.", rich_help_panel=_MODEL)
+    ] = None,
+    drift: Annotated[
+        Texts, typer.Option(metavar="FORMULA", help="Drift of your own model, once per state.", rich_help_panel=_MODEL)
+    ] = None,
+    diffusion: Annotated[
+        Texts,
+        typer.Option(
+            metavar="FORMULA",
+            help="Diffusion g (not g^2), once per state; 'g11; g12' is a row of a matrix.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    state: Annotated[
+        Texts, typer.Option(metavar="NAME", help="Names of the states (default: x).", rich_help_panel=_MODEL)
+    ] = None,
+    positive: Annotated[
+        Texts, typer.Option(metavar="NAMES", help="Parameters that are positive: a,b.", rich_help_panel=_MODEL)
+    ] = None,
+    bounds: Annotated[
+        Texts, typer.Option(metavar="NAME=LOW:HIGH", help="Bounds of a parameter.", rich_help_panel=_MODEL)
+    ] = None,
+    fix: Annotated[
+        Texts, typer.Option(metavar="NAME=VALUE", help="Hold a parameter.", rich_help_panel=_MODEL)
+    ] = None,
+    convention: Annotated[
+        str | None, typer.Option(metavar="ito|stratonovich", help="Of your own model (default: ito).", rich_help_panel=_MODEL)
+    ] = None,
+    domain: Annotated[
+        Texts,
+        typer.Option(
+            metavar="LOW:HIGH",
+            help="Where your own model lives, once per state (default: where its formulas are defined).",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(metavar="METHOD", help="auto, closed-form, fokker-planck, bridge, euler.", rich_help_panel=_SEARCH),
+    ] = "auto",
+    start: Annotated[
+        Texts, typer.Option(metavar="NAME=VALUE", help="A starting value.", rich_help_panel=_SEARCH)
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Profile-likelihood intervals, too.", rich_help_panel=_SEARCH)
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.", rich_help_panel=_SEARCH)] = 0,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Where results go; it is made.", rich_help_panel=_RESULT)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier result.", rich_help_panel=_RESULT)
+    ] = False,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Leave report.html out.", rich_help_panel=_RESULT)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON and nothing else.", rich_help_panel=_RESULT)
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=_RESULT)] = False,
+) -> None:
+    """Fit a model to observed series by maximum likelihood.
+
+    With --out, a folder is left with report.html, params.csv, and the fitted model for pdekit simulate.
+    """
+    layout: dict[str, Any] = {
+        **{"time": time, "columns": tuple(column or ()), "id": id, "log": tuple(log or ()), "time_unit": time_unit},
+        **{"fixed_dt": fixed_dt, "reverse_time": reverse_time, "sort": sort, "max_gap": max_gap},
+        **{"date_format": date_format, "na_values": tuple(na or ()), "delimiter": delimiter},
+        "decimal": None if decimal == "." else decimal,
+    }
+    limits = {name: (0.0, None) for name in name_list(positive)} | intervals(bounds, "--bounds")
+    statement = Statement(
+        name=model,
+        drift=tuple(drift or ()),
+        diffusion=tuple(diffusion or ()),
+        states=name_list(state),
+        bounds=tuple(limits.items()),
+        convention=convention,
+        domain=tuple(interval(text, "--domain") for text in domain or ()),
+    )
+    options = {"fixed": assignments(fix, "--fix"), "start": assignments(start, "--start"), "method": method, "seed": seed}
+    silent = as_json or quiet
+    _check_before(out, overwrite, method)
+    with progress_bar(total=5, quiet=silent) as bar:
+        found, notes = _fit(data, layout, statement, options, bar, silent)
+        bar.begin("Profile intervals")
+        profiles: Profiles = {name: found.interval(name, kind="profile") for name in found.params} if profile else {}
+        bar.begin("Checking the fit")
+        flags = found.flags
+        bar.begin("Writing the results")
+        if out is not None:
+            command = str(context.obj["command"])
+            keep_fit(found, out, overwrite=overwrite, command=command, profiles=profiles, report=not no_report)
+    if as_json:
+        print_json(fit_document(found, profiles, notes, out))
+    elif not quiet:
+        del flags
+        typer.echo(found.summary(width=screen_width()))
+        if profiles:
+            typer.echo(intervals_table(profiles) + "\n")
+        typer.echo(_where(out, report=not no_report))
+
+
+def _check_before(out: str | None, overwrite: bool, method: str) -> None:
+    """Refuses early what would only fail after the work."""
+    from pdekit.fitting.choose import Method
+    from pdekit.fitting.storage import check_folder
+
+    if method not in get_args(Method):
+        raise InputError(f"--method must be one of {', '.join(get_args(Method))}; got {method!r}.")
+    if out is not None:
+        check_folder(out, overwrite=overwrite)
+
+
+def _fit(
+    path: str, layout: dict[str, Any], statement: Statement, options: dict[str, Any], bar: Bar, silent: bool
+) -> "tuple[Fit, tuple[str, ...]]":
+    from pdekit.fitting import fit
+
+    bar.begin(f"Reading {path}")
+    model = statement.build()
+    for flag, name in (("--fix", "fixed"), ("--start", "start")):
+        check_names(model, options[name], flag)
+    series = read_series(path, layout)
+    model, note = statement.suit(model, series)
+    notes = (note,) if note else ()
+    if not silent:
+        typer.echo("\n".join((series.describe(), *notes)) + "\n")
+    bar.begin("Fitting")
+    return fit(model, series, **options, progress=bar.likelihood), notes
+
+
+def _where(out: str | None, *, report: bool) -> str:
+    if out is None:
+        return "Nothing was written; --out FOLDER keeps the fit and makes a report."
+    folder = out.rstrip("/") or out
+    return f"Open {folder}/report.html." if report else f"The fit is in {folder}/."

@@ -1,0 +1,3 @@
+"""`pdekit models`."""
+def show_models() -> None:
+    """x."""

@@ -1,0 +1,3 @@
+"""`pdekit simulate`."""
+def simulate_paths() -> None:
+    """x."""
