@@ -24,7 +24,8 @@ def fit_series(
     context: typer.Context,
     data: Annotated[str, typer.Argument(metavar="DATA", help="A .csv, .tsv, .txt, .parquet or .npz file.")],
     time: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of times (default: the first).", rich_help_panel=_DATA)
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column of times (default: the first).", rich_help_panel=_DATA),
     ] = None,
     column: Annotated[
         Texts,
@@ -45,7 +46,9 @@ def fit_series(
     ] = None,
     reverse_time: Annotated[
         bool | None,
-        typer.Option("--reverse-time/--no-reverse-time", help="Times count backwards, as ages do.", rich_help_panel=_DATA),
+        typer.Option(
+            "--reverse-time/--no-reverse-time", help="Times count backwards, as ages do.", rich_help_panel=_DATA
+        ),
     ] = None,
     sort: Annotated[bool, typer.Option("--sort", help="Sort rows by time.", rich_help_panel=_DATA)] = False,
     max_gap: Annotated[
@@ -84,11 +87,10 @@ def fit_series(
     bounds: Annotated[
         Texts, typer.Option(metavar="NAME=LOW:HIGH", help="Bounds of a parameter.", rich_help_panel=_MODEL)
     ] = None,
-    fix: Annotated[
-        Texts, typer.Option(metavar="NAME=VALUE", help="Hold a parameter.", rich_help_panel=_MODEL)
-    ] = None,
+    fix: Annotated[Texts, typer.Option(metavar="NAME=VALUE", help="Hold a parameter.", rich_help_panel=_MODEL)] = None,
     convention: Annotated[
-        str | None, typer.Option(metavar="ito|stratonovich", help="Of your own model (default: ito).", rich_help_panel=_MODEL)
+        str | None,
+        typer.Option(metavar="ito|stratonovich", help="Of your own model (default: ito).", rich_help_panel=_MODEL),
     ] = None,
     domain: Annotated[
         Texts,
@@ -100,7 +102,9 @@ def fit_series(
     ] = None,
     method: Annotated[
         str,
-        typer.Option(metavar="METHOD", help="auto, closed-form, fokker-planck, bridge, euler.", rich_help_panel=_SEARCH),
+        typer.Option(
+            metavar="METHOD", help="auto, closed-form, fokker-planck, bridge, euler.", rich_help_panel=_SEARCH
+        ),
     ] = "auto",
     start: Annotated[
         Texts, typer.Option(metavar="NAME=VALUE", help="A starting value.", rich_help_panel=_SEARCH)
@@ -143,15 +147,19 @@ def fit_series(
         convention=convention,
         domain=tuple(interval(text, "--domain") for text in domain or ()),
     )
-    options = {"fixed": assignments(fix, "--fix"), "start": assignments(start, "--start"), "method": method, "seed": seed}
+    options = {
+        "fixed": assignments(fix, "--fix"),
+        "start": assignments(start, "--start"),
+        "method": method,
+        "seed": seed,
+    }
     silent = as_json or quiet
     _check_before(out, overwrite, method)
-    with progress_bar(total=5, quiet=silent) as bar:
+    with progress_bar(total=4.0 + profile, quiet=silent) as bar:
         found, notes = _fit(data, layout, statement, options, bar, silent)
-        bar.begin("Profile intervals")
-        profiles: Profiles = {name: found.interval(name, kind="profile") for name in found.params} if profile else {}
+        profiles = _profiles(found, bar) if profile else {}
         bar.begin("Checking the fit")
-        flags = found.flags
+        found.diagnostics()
         bar.begin("Writing the results")
         if out is not None:
             command = str(context.obj["command"])
@@ -159,7 +167,6 @@ def fit_series(
     if as_json:
         print_json(fit_document(found, profiles, notes, out))
     elif not quiet:
-        del flags
         typer.echo(found.summary(width=screen_width()))
         if profiles:
             typer.echo(intervals_table(profiles) + "\n")
@@ -193,6 +200,15 @@ def _fit(
         typer.echo("\n".join((series.describe(), *notes)) + "\n")
     bar.begin("Fitting")
     return fit(model, series, **options, progress=bar.likelihood), notes
+
+
+def _profiles(found: "Fit", bar: Bar) -> Profiles:
+    bar.begin("Profile intervals")
+    ends: dict[str, tuple[float, float] | None] = {}
+    for name in found.params:
+        bar.detail(name)
+        ends[name] = found.interval(name, kind="profile")
+    return ends
 
 
 def _where(out: str | None, *, report: bool) -> str:

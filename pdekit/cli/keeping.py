@@ -54,7 +54,9 @@ def check_file(path: str, suffixes: tuple[str, ...], flag: str, *, overwrite: bo
     if target.is_dir():
         raise InputError(f"{flag} names a file, and {path!r} is a folder.")
     if target.exists() and not overwrite:
-        raise InputError(f"The file {path!r} of {flag} exists. Choose another name, or allow to replace it (--overwrite).")
+        raise InputError(
+            f"The file {path!r} of {flag} exists. Choose another name, or allow to replace it (--overwrite)."
+        )
     folder = target.absolute().parent
     if not folder.is_dir():
         raise InputError(f"The folder {str(folder)!r} of {flag} does not exist. Make it first.")

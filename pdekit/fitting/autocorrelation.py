@@ -1,4 +1,4 @@
-r"""Autocorrelation of irregular and broken records, and of records that the fitted SDE would have given instead.
+r"""Autocorrelation of irregular and broken records.
 
 Observations are put into slots of equal width with a mask, so that gaps, jittered steps and several paths need no special
 care: with y the centered values and m the mask, rho(k) = sum_i y_i y_{i+k} / sum_i m_i m_{i+k} over the variance.
@@ -11,17 +11,8 @@ import torch
 from torch import Tensor
 
 from pdekit.data import Trajectories
-from pdekit.errors import PdekitError
-from pdekit.fitting.evidence import Evidence
-from pdekit.simulation import simulate
 
 _LAGS = 50
-_RECORDS = 200
-# Simulation stays within some seconds: at most so many observations of so many paths, in so many records.
-_MOST_OBSERVATIONS = 20_000
-_MOST_PATHS = 24
-_MOST_STEPS = 3_000_000
-_FEWEST_RECORDS = 60
 _MOST_SLOTS = 1 << 20
 
 
@@ -36,28 +27,6 @@ class Autocorrelation:
 
     lags: Tensor
     values: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Replicas:
-    """Records simulated from the fitted SDE at times of the observed one, each path from its first observation.
-
-    Attributes:
-        times: Per path, (n_p,): the observed times, or every k-th of them.
-        observed: The data at those times, per path, (n_p, d).
-        simulated: Per path, (n_p, records, d).
-        whole: Whether the record was used from beginning to end.
-    """
-
-    times: tuple[Tensor, ...]
-    observed: tuple[Tensor, ...]
-    simulated: tuple[Tensor, ...]
-    whole: bool
-
-    @property
-    def records(self) -> int:
-        """How many records were simulated."""
-        return self.simulated[0].shape[1]
 
 
 def autocorrelation(times: tuple[Tensor, ...], values: tuple[Tensor, ...], *, slot: float, lags: int) -> Autocorrelation:
@@ -86,7 +55,8 @@ def autocorrelation(times: tuple[Tensor, ...], values: tuple[Tensor, ...], *, sl
     products = torch.zeros(lags + 1, *mean.shape, dtype=torch.float64)
     for t, x in zip(times, records, strict=True):
         index = torch.round((t - t[0]) / slot).long()
-        index = torch.unique(index, return_inverse=True)[1] if int(index[-1]) >= _MOST_SLOTS else index
+        if int(index[-1]) >= _MOST_SLOTS:  # gaps far longer than all that is observed: leave them out
+            index = torch.unique(index, return_inverse=True)[1]
         length = int(index[-1]) + 1
         mask = torch.zeros(length, dtype=torch.float64).index_add_(0, index, torch.ones(len(t), dtype=torch.float64))
         filled = torch.zeros(length, *mean.shape, dtype=torch.float64).index_add_(0, index, x - mean)
@@ -107,8 +77,7 @@ def _lagged(y: Tensor, lags: int) -> Tensor:
     """sum_i y_i y_{i+k} for k = 0 ... lags along the first dimension."""
     size = 2 ** math.ceil(math.log2(len(y) + lags + 1))
     power = torch.fft.rfft(y, size, dim=0).abs().square()
-    out = torch.fft.irfft(power, size, dim=0)[: lags + 1]
-    return out
+    return torch.fft.irfft(power, size, dim=0)[: lags + 1]
 
 
 def slot_and_lags(data: Trajectories) -> tuple[float, int]:
@@ -122,42 +91,6 @@ def slot_and_lags(data: Trajectories) -> tuple[float, int]:
     reach = min(most, max(12, 5 * decay))
     stride = max(1, round(reach / _LAGS))
     return stride * dt, max(1, reach // stride)
-
-
-def replicas(evidence: Evidence, *, slot: float, records: int = _RECORDS) -> Replicas | str:
-    """Simulates records from the fitted SDE; where that fails, the reason as a plain sentence.
-
-    Args:
-        evidence: The fit.
-        slot: The width of a slot of the autocorrelation; observations closer than half of it are thinned.
-        records: How many, fewer for long records.
-    """
-    data = evidence.data
-    dt = float(evidence.pairs.dt.median())
-    stride = max(1, int(slot / dt + 1e-6))
-    times, observed, used = [], [], 0
-    for t, x in zip(data.times, data.values, strict=True):
-        room = (_MOST_OBSERVATIONS - used) * stride
-        if len(times) == _MOST_PATHS or room < 2 * stride:
-            break
-        kept = slice(0, room, stride)
-        if len(t[kept]) > 1:
-            times.append(t[kept])
-            observed.append(x[kept])
-            used += len(t[kept])
-    if not times:
-        return "no path is long enough to simulate another like it."
-    whole = sum(len(t[::stride]) for t in data.times) == used
-    records = max(_FEWEST_RECORDS, min(records, _MOST_STEPS // used))
-    sde = evidence.model.at(**evidence.model.named(evidence.theta))
-    try:
-        simulated = tuple(
-            simulate(sde, x[0], t, paths=records, seed=evidence.seed + path).values
-            for path, (t, x) in enumerate(zip(times, observed, strict=True))
-        )
-    except PdekitError as error:
-        return f"the fitted SDE could not be simulated: {error}"
-    return Replicas(tuple(times), tuple(observed), simulated, whole)
 
 
 def simulated_band(autocorrelations: Tensor, level: float = 0.95) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,8 @@ from torch.nn.functional import logsigmoid
 
 # An exponential map beyond this range would leave double precision.
 _LIMIT = 300.0
+# A value on its bound has no image; it is taken for this distance from it.
+_NEAREST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Bijection:
         return torch.stack([_forward(e, *bounds) for e, bounds in zip(eta.unbind(), self.bounds, strict=True)])
 
     def inverse(self, theta: Tensor) -> Tensor:
-        """eta(theta); a parameter on its bound is moved inside by the smallest step that double precision resolves well."""
+        """eta(theta); a parameter on its bound is moved inside by 1e-12."""
         return torch.tensor(
             [_inverse(float(v), *bounds) for v, bounds in zip(theta, self.bounds, strict=True)], dtype=torch.float64
         )
@@ -61,7 +63,7 @@ def _inverse(theta: float, lower: float, upper: float) -> float:
         share = min(max((theta - lower) / (upper - lower), 1e-12), 1.0 - 1e-12)
         return math.log(share) - math.log1p(-share)
     if math.isfinite(lower):
-        return math.log(max(theta - lower, 1e-12))
+        return math.log(theta - lower if theta > lower else _NEAREST)
     if math.isfinite(upper):
-        return -math.log(max(upper - theta, 1e-12))
+        return -math.log(upper - theta if theta < upper else _NEAREST)
     return theta

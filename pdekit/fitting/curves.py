@@ -142,7 +142,8 @@ def binned_increments(pairs: Pairs, component: int = 0, *, bins: int | None = No
         component: Which state.
         bins: How many; by default 24, or fewer so that each holds at least 8 transitions.
     """
-    x, dx, dt = pairs.x0[:, component], (pairs.x1 - pairs.x0)[:, component], pairs.dt
+    x, dt = pairs.x0[:, component].contiguous(), pairs.dt
+    dx = pairs.x1[:, component] - x
     edges, index = _equal_bins(x, bins)
     n = len(edges) - 1
     total = lambda v: torch.zeros(n, dtype=torch.float64).index_add_(0, index, v)  # noqa: E731
@@ -176,14 +177,10 @@ def _equal_bins(x: Tensor, bins: int | None) -> tuple[Tensor, Tensor]:
 
 def _bin_members(pairs: Pairs, component: int) -> tuple[Tensor, Tensor, Tensor]:
     """Mean of state i in each bin, (b,); observed states, (m, d); the matrix that averages them by bin, (b, m)."""
-    edges, _ = _equal_bins(pairs.x0[:, component], None)
-    thin = max(1, len(pairs) // _MOST_STATES)
-    states = pairs.x0[::thin]
-    index = torch.bucketize(states[:, component], edges[1:-1].contiguous(), right=True)
+    states = pairs.x0[:: max(1, len(pairs) // _MOST_STATES)]
+    edges, index = _equal_bins(states[:, component].contiguous(), None)
     member = torch.nn.functional.one_hot(index, len(edges) - 1).T.to(torch.float64)
-    count = member.sum(-1)
-    member, count = member[count > 0], count[count > 0]
-    weights = member / count[:, None]
+    weights = member / member.sum(-1, keepdim=True)
     return weights @ states[:, component], states, weights
 
 

@@ -8,24 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdekit.errors import PdekitError
 from pdekit.fitting import panels
-from pdekit.fitting.autocorrelation import Autocorrelation, Replicas, autocorrelation, replicas, simulated_band, slot_and_lags
+from pdekit.fitting.autocorrelation import Autocorrelation, autocorrelation, simulated_band, slot_and_lags
 from pdekit.fitting.curves import BinnedIncrements, Curve, Which, binned_increments, coefficient_curve
 from pdekit.fitting.diagnostics import Diagnostics
 from pdekit.fitting.evidence import Evidence
-from pdekit.fitting.forecast import forecast_times
+from pdekit.fitting.replicas import Replicas, simulate_future, simulate_replicas
 from pdekit.fitting.stationary import NoStationaryDensity, StationaryDensity, stationary_density
 from pdekit.report import Figure, add_legend, new_figure, plain_label
-from pdekit.simulation import Simulation, simulate
+from pdekit.simulation import Simulation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
     from pdekit.fitting.result import Fit
 
-_FUTURES = 200
-_FUTURE_POINTS = 150
 # How much of the record's length the simulated continuations add to its picture.
 _FUTURE_SHARE = 0.25
 _PLANE = 28
@@ -76,7 +73,7 @@ class Exhibits:
     @cached_property
     def replicas(self) -> Replicas | str:
         """Simulated records, or why there are none."""
-        return replicas(self.evidence, slot=self._slot_and_lags[0])
+        return simulate_replicas(self.evidence, slot=self._slot_and_lags[0])
 
     @cached_property
     def observed_correlation(self) -> Autocorrelation:
@@ -102,16 +99,10 @@ class Exhibits:
         return torch.cat([x[..., component] for x in self.replicas.simulated])
 
     @cached_property
-    def future(self) -> Simulation | None:
-        """Continuations of the last path, None if it can't be simulated."""
-        evidence = self.evidence
-        last = evidence.data.times[-1]
-        times = forecast_times(evidence.data, _FUTURE_SHARE * float(last[-1] - last[0]), points=_FUTURE_POINTS)
-        sde = evidence.model.at(**evidence.model.named(evidence.theta))
-        try:
-            return simulate(sde, evidence.data.values[-1][-1], times, paths=_FUTURES, seed=evidence.seed)
-        except PdekitError:
-            return None
+    def future(self) -> Simulation | str:
+        """Continuations of the last path, or why there are none."""
+        last = self.evidence.data.times[-1]
+        return simulate_future(self.evidence, _FUTURE_SHARE * float(last[-1] - last[0]))
 
     def field(self) -> tuple[Tensor, Tensor, Tensor]:
         """The fitted drift of two states on a grid: x (nx,), y (ny,), drift (ny, nx, 2)."""
@@ -135,7 +126,8 @@ def overview(fit: "Fit") -> "Canvas":
     shown = Exhibits(fit.evidence, fit.diagnostics())
     canvas, axes = new_figure(nrows=3, ncols=2, wide=True, height=11.0)
     canvas.set_facecolor("white")  # outside a report nothing guarantees a light page behind it
-    panels.draw_series(axes[0, 0], fit.data, 0, shown.future)
+    panels.draw_series(axes[0, 0], fit.data, 0, _simulation(shown.future))
+    add_legend(axes[0, 0], loc="best")
     panels.label_time(axes[0, 0], fit.data)
     _coefficient(axes[0, 1], shown, "drift", 0)
     _coefficient(axes[1, 0], shown, "diffusion", 0)
@@ -178,19 +170,22 @@ def _series_figure(shown: Exhibits) -> Figure:
     count = len(shown.states)
     canvas, axes = new_figure(nrows=count, wide=True, sharex=True, height=3.6 if count == 1 else None)
     for component, ax in zip(shown.states, np.atleast_1d(axes), strict=True):
-        panels.draw_series(ax, data, component, shown.future)
+        panels.draw_series(ax, data, component, _simulation(shown.future))
     panels.label_time(np.atleast_1d(axes)[-1], data)
     add_legend(np.atleast_1d(axes)[0], loc="best", ncols=4)
-    caption = "The data"
-    if shown.future is not None:
-        which = "the last path" if data.n_paths > 1 else "the record"
-        caption += (
-            f", and {_FUTURES} simulated continuations of {which} from its last observation, at the estimated parameters "
-            "(whose uncertainty they leave out). Thin lines are single simulations."
-        )
+    if isinstance(shown.future, str):
+        caption = f"The data. No continuation is shown: {shown.future}"
     else:
-        caption += ". The fitted SDE could not be continued: simulated paths leave every bound."
+        which = "the last path" if data.n_paths > 1 else "the record"
+        caption = (
+            f"The data, and {shown.future.paths} simulated continuations of {which} from its last observation, at the estimated "
+            "parameters (whose uncertainty they leave out). Thin lines are single simulations."
+        )
     return Figure.from_matplotlib(canvas, "Observed series", caption, wide=True)
+
+
+def _simulation(future: Simulation | str) -> Simulation | None:
+    return None if isinstance(future, str) else future
 
 
 def _coefficient(ax: Any, shown: Exhibits, which: Which, component: int) -> None:

@@ -25,6 +25,9 @@ from pdekit.symbolic import SymbolicSDE
 
 LARGEST_SHIFT = 0.05
 _MOST_CELLS = 1600
+# A transformed parameter whose likelihood is flatter than this is looked at: does it stay as flat a factor e^5 nearer its bound?
+_FLAT = 0.1
+_CLOSER = 5.0
 # The bridge's second-order terms may move the estimate by this much; what follows them is then far smaller.
 _LARGEST_BRIDGE_TERM = 0.5
 Progress = Callable[[str, float], None]
@@ -175,13 +178,16 @@ class _Search:
         return objective, minimum
 
     def _at_bound(self, objective: NegativeLogLikelihood, minimum: Minimum, free: np.ndarray) -> np.ndarray:
-        """Which parameters ran into a bound: close to it beside their own start, with the likelihood still rising."""
-        theta = objective.theta(torch.from_numpy(minimum.point)).detach().numpy()
+        """Which parameters ran into a bound: going much closer to it costs no likelihood."""
         stuck = np.zeros(len(free), dtype=bool)
-        for i in np.flatnonzero(free):
+        for position, i in enumerate(np.flatnonzero(free)):
             lower, upper = self.bijection.bounds[i]
-            width = upper - lower if np.isfinite(upper - lower) else 1.0
-            stuck[i] = min(theta[i] - lower, upper - theta[i]) < 1e-5 * width
+            if not (np.isfinite(lower) or np.isfinite(upper)) or minimum.hessian[position, position] > _FLAT:
+                continue
+            for bound, toward in ((lower, -_CLOSER), (upper, _CLOSER)):
+                closer = minimum.point.copy()
+                closer[position] += toward
+                stuck[i] |= bool(np.isfinite(bound) and objective(closer)[0] <= minimum.value + 1e-2)
         return stuck
 
     def _refine(self, objective: NegativeLogLikelihood, minimum: Minimum, free: np.ndarray) -> "_Refined":

@@ -102,12 +102,13 @@ def _drift_by_least_squares(
 
 
 def _inside(values: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """Keeps a start away from bounds, where the bijection is flat."""
-    bounded = np.isfinite(lower) & np.isfinite(upper)
-    margin = np.where(bounded, 0.02 * np.where(bounded, upper - lower, 0.0), 0.05 * np.maximum(np.abs(values), 1e-3))
-    floor = np.where(np.isfinite(lower), lower + margin, -np.inf)
-    ceiling = np.where(np.isfinite(upper), upper - margin, np.inf)
-    return np.clip(values, floor, ceiling)
+    """Brings values back inside their bounds: as far from the bound as they were beyond it, a tenth at least of one."""
+    interval = np.isfinite(lower) & np.isfinite(upper)
+    width = np.where(interval, upper - lower, 1.0)
+    below, above = lower - values, values - upper
+    back = np.where(below >= 0, lower + np.where(below > 0, 0.5 * below, 0.1), values)
+    back = np.where(above >= 0, upper - np.where(above > 0, 0.5 * above, 0.1), back)
+    return np.where(interval, np.clip(back, lower + 0.02 * width, upper - 0.02 * width), back)
 
 
 def _diffusion_by_search(

@@ -83,7 +83,7 @@ def write_document(folder: Path, document: Mapping[str, Any], arrays: Mapping[st
 
     text = json.dumps({"format": FORMAT, **document}, indent=2, allow_nan=False)
     (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
-    save_file({name: tensor.contiguous() for name, tensor in arrays.items()}, folder / ARRAYS)
+    save_file({name: tensor.detach().clone().contiguous() for name, tensor in arrays.items()}, folder / ARRAYS)
 
 
 def read_document(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -96,11 +96,12 @@ def read_document(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     from safetensors.torch import load_file
 
     path = Path(folder)
+    for name in (DOCUMENT, ARRAYS):
+        if not (path / name).is_file():
+            raise InputError(f"{path} holds no saved fit: {name} is missing.")
     try:
         document = json.loads((path / DOCUMENT).read_text(encoding="utf-8"))
         arrays = load_file(path / ARRAYS)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} holds no saved fit: {Path(str(error.filename or DOCUMENT)).name} is missing.") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError) as error:
         raise InputError(f"The saved fit in {path} can't be read: {error}.") from error
     found = document.get("format") if isinstance(document, dict) else None
