@@ -1,6 +1,5 @@
 """The package under test: everything the benchmarks ask of pdekit, in one place, so that its interface may move."""
 
-import csv
 import json
 import os
 import subprocess
@@ -205,7 +204,7 @@ def simulate_torchsde(process: Process, paths: int, steps: int, dt: float, seed:
 
 
 def command_line_fit(arguments: list[str], method: str, out: Path) -> Outcome:
-    """Run `pdekit fit ARGUMENTS --method METHOD --out OUT --json` and read what it printed and left."""
+    """Run `pdekit fit ARGUMENTS --method METHOD --out OUT --json` and read what it printed."""
     command = [
         str(Path(sys.executable).with_name("pdekit")),
         "fit",
@@ -221,14 +220,15 @@ def command_line_fit(arguments: list[str], method: str, out: Path) -> Outcome:
     seconds = time.perf_counter() - begun
     if done.returncode:
         return {"error": f"exit {done.returncode}: {(done.stderr.strip().splitlines() or [''])[-1]}"}
+    missing = [name for name in ("model.json", "params.csv", "report.html") if not (out / name).is_file()]
+    if missing:
+        return {"error": f"not left in the output folder: {', '.join(missing)}"}
     printed = json.loads(done.stdout)
-    with (out / "params.csv").open() as file:
-        table = {row["name"]: row for row in csv.DictReader(file)}
     return {
-        "estimate": {name: float(row["estimate"]) for name, row in table.items()},
-        "stderr": {name: float(row["stderr"]) for name, row in table.items()},
+        "estimate": {name: entry["estimate"] for name, entry in printed["params"].items()},
+        "stderr": {name: entry["stderr"] for name, entry in printed["params"].items()},
         "loglik": float(printed["loglik"]),
-        "converged": bool(printed["converged"]),
+        "converged": printed["status"] == "converged",
         "flags": [flag["title"] for flag in printed["flags"] if flag["severity"] != "ok"],
         "route": printed["route"],
         "seconds": seconds,

@@ -16,8 +16,8 @@ Domain = tuple[float, float]
 def suggest_domain(model: SymbolicSDE, data: Trajectories) -> tuple[Domain, ...]:
     """The interval of each state between the points where its noise vanishes or a formula ends, around the data.
 
-    sigma*sqrt(x), sigma*x and sigma*x**gamma give (0, inf) to positive data, sqrt(x*(1 - x)) gives (0, 1). A point that the
-    data lie on both sides of is no end, nor is one that depends on parameters.
+    sigma*sqrt(x), sigma*x and sigma*x**gamma give (0, inf) to positive data, sqrt(x*(1 - x)) gives (0, 1). A point
+    that the data lie on both sides of is no end, nor is one that depends on parameters.
 
     Args:
         model: Stated on the whole real line.

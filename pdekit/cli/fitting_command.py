@@ -9,7 +9,7 @@ from pdekit.cli.documents import fit_document, print_json
 from pdekit.cli.keeping import Profiles, keep_fit
 from pdekit.cli.progress import Bar, progress_bar
 from pdekit.cli.reading import read_series
-from pdekit.cli.screen import intervals_table, screen_width
+from pdekit.cli.screen import intervals_table, screen_width, wrapped
 from pdekit.cli.stating import Statement, check_names
 from pdekit.errors import InputError
 
@@ -132,12 +132,21 @@ def fit_series(
     With --out, a folder is left with report.html, params.csv, and the fitted model for pdekit simulate.
     """
     layout: dict[str, Any] = {
-        **{"time": time, "columns": tuple(column or ()), "id": id, "log": tuple(log or ()), "time_unit": time_unit},
-        **{"fixed_dt": fixed_dt, "reverse_time": reverse_time, "sort": sort, "max_gap": max_gap},
-        **{"date_format": date_format, "na_values": tuple(na or ()), "delimiter": delimiter},
+        "time": time,
+        "columns": tuple(column or ()),
+        "id": id,
+        "log": tuple(log or ()),
+        "time_unit": time_unit,
+        "fixed_dt": fixed_dt,
+        "reverse_time": reverse_time,
+        "sort": sort,
+        "max_gap": max_gap,
+        "date_format": date_format,
+        "na_values": tuple(na or ()),
+        "delimiter": delimiter,
         "decimal": None if decimal == "." else decimal,
     }
-    limits = {name: (0.0, None) for name in name_list(positive)} | intervals(bounds, "--bounds")
+    limits = dict.fromkeys(name_list(positive), (0.0, None)) | intervals(bounds, "--bounds")
     statement = Statement(
         name=model,
         drift=tuple(drift or ()),
@@ -188,6 +197,7 @@ def _fit(
     path: str, layout: dict[str, Any], statement: Statement, options: dict[str, Any], bar: Bar, silent: bool
 ) -> "tuple[Fit, tuple[str, ...]]":
     from pdekit.fitting import fit
+    from pdekit.fitting.estimation import check_domain
 
     bar.begin(f"Reading {path}")
     model = statement.build()
@@ -196,8 +206,9 @@ def _fit(
     series = read_series(path, layout)
     model, note = statement.suit(model, series)
     notes = (note,) if note else ()
+    check_domain(model, series)
     if not silent:
-        typer.echo("\n".join((series.describe(), *notes)) + "\n")
+        typer.echo(wrapped("\n".join((series.describe(), *notes))) + "\n")
     bar.begin("Fitting")
     return fit(model, series, **options, progress=bar.likelihood), notes
 

@@ -9,6 +9,8 @@ from pdekit.cli.screen import screen_width
 from pdekit.cli.stating import describe_interval
 
 if TYPE_CHECKING:
+    from sympy import Expr
+
     from pdekit.symbolic import SymbolicSDE
 
 
@@ -30,18 +32,22 @@ def show_models(
     if as_json:
         print_json({"models": [model_document(key, model) for key, model in found.items()]})
     else:
-        typer.echo(_overview(found))
+        _print_overview(found)
 
 
-def _overview(found: "dict[str, SymbolicSDE]") -> str:
-    from pdekit.report import Table, render_table
+def _print_overview(found: "dict[str, SymbolicSDE]") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
 
-    rows = tuple(
-        (key, "; ".join(_equations(model)), ", ".join(model.params), _domain(model)) for key, model in found.items()
-    )
-    note = "pdekit models NAME tells more; pdekit fit DATA --model NAME fits one."
-    table = Table("Models", ("Name", "Equation", "Parameters", "Domain"), rows, note)
-    return render_table(table, width=screen_width())
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("Name", "Equation", "Parameters", "Domain"):
+        table.add_column(column, no_wrap=column == "Name")
+    for key, model in found.items():
+        table.add_row(key, "\n".join(_equations(model)), ", ".join(model.params), _domain(model))
+    console = Console(width=max(screen_width(), 100), markup=False, highlight=False)
+    console.print(table)
+    console.print("pdekit models NAME tells more; pdekit fit DATA --model NAME fits one.")
 
 
 def _details(key: str, model: "SymbolicSDE") -> str:
@@ -77,9 +83,14 @@ def _equations(model: "SymbolicSDE") -> list[str]:
     for i, x in enumerate(model.state):
         row = model.diffusion_matrix.row(i)
         number = [str(j + 1) if model.noise_dim > 1 else "" for j in range(model.noise_dim)]
-        noise = "".join(f" + ({g}) {dot}dW{number[j]}" for j, g in enumerate(row) if g != 0)
-        lines.append(f"d{x} = ({model.drift[i]}) dt{noise}")
+        noise = "".join(f" + {_factor(g)} {dot}dW{number[j]}" for j, g in enumerate(row) if g != 0)
+        lines.append(f"d{x} = {_factor(model.drift[i])} dt{noise}")
     return lines
+
+
+def _factor(expression: "Expr") -> str:
+    """In parentheses where what follows would otherwise belong to the last term only."""
+    return f"({expression})" if expression.is_Add else str(expression)
 
 
 def _domain(model: "SymbolicSDE") -> str:

@@ -40,7 +40,7 @@ def quantile_tables(run: "Simulation", unit: str, origin: str | None, *, width: 
     tables = []
     for i, name in enumerate(run.names):
         cells = tuple((label, *(f"{float(q):.5g}" for q in row[i])) for label, row in zip(labels, found, strict=True))
-        title = f"Quantiles of {name} over {run.paths:,} paths"
+        title = f"Quantiles of {name}, {run.paths:,} simulated paths"
         tables.append(render_table(Table(title, columns, cells), width=width))
     return tables
 

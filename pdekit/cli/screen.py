@@ -9,6 +9,13 @@ def screen_width() -> int:
     return min(max(shutil.get_terminal_size((90, 24)).columns, 60), 100)
 
 
+def wrapped(text: str) -> str:
+    """The lines of a text, long ones broken between words."""
+    from pdekit.report.text import clean, wrap
+
+    return "\n".join(part for line in text.splitlines() for part in wrap(clean(line), screen_width()))
+
+
 def intervals_table(profiles: Mapping[str, tuple[float, float] | None]) -> str:
     """Profile intervals of parameters as a table."""
     from pdekit.report import Table, render_table

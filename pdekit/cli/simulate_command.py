@@ -131,7 +131,8 @@ def _from_catalogue(
 def _closing(run: "Simulation") -> str:
     touched = int(run.touched.sum())
     met = f" {touched:,} of them met the boundary ({run.boundary})." if touched else ""
-    return f"{run.paths:,} paths, {run.scheme}, steps of at most {run.dt:.4g}, seed {run.seed}.{met}"
+    paths = "1 path" if run.paths == 1 else f"{run.paths:,} paths"
+    return f"{paths}, {run.scheme}, steps of at most {run.dt:.4g}, seed {run.seed}.{met}"
 
 
 def _document(run: "Simulation", unit: str, origin: str | None, out: str | None, plot: str | None) -> dict[str, Any]:

@@ -53,9 +53,9 @@ class Statement:
                 if value:
                     raise InputError(f"--{flag} belongs to a model of your own and can't change --model {self.name}.")
         elif not len(self.drift) == len(self.diffusion) == len(self.state_names):
+            counts = (len(self.drift), len(self.diffusion), len(self.state_names))
             raise InputError(
-                f"One --drift, one --diffusion and one --state per state are needed; got {len(self.drift)} --drift, "
-                f"{len(self.diffusion)} --diffusion and {len(self.state_names)} state(s) ({', '.join(self.state_names)})."
+                "One --drift, one --diffusion and one --state per state are needed; got {}, {} and {}.".format(*counts)
             )
 
     @property

@@ -11,7 +11,7 @@ PLOT_FILES = (".png", ".svg", ".pdf")
 
 
 def write_paths(run: "Simulation", path: Path) -> None:
-    """Writes all paths: a CSV or Parquet table in long format (path, time, states), or arrays t (T,) and x (T, paths, d)."""
+    """Writes all paths: CSV or Parquet in long format (path, time, states), NPZ as t (T,) and x (T, paths, d)."""
     suffix = path.suffix.lower()
     if suffix == ".npz":
         import numpy as np

@@ -15,9 +15,10 @@ from pdekit.report import Flag
 
 # One false alarm in a thousand clean data sets per check: a dozen checks then disturb about one fit in a hundred.
 LEVEL = 1e-3
-# A direction in which estimation leaves less variance than this is left out: little is to be learned there, and
-# errors of second
-# order, which the correction does not see, would be divided by that little.
+# Directions of which estimation leaves less variance than the first do not count as degrees of freedom. No variance is
+# taken for smaller than the second: errors of second order, which the correction does not see, would be blown up; and a
+# grossly wrong model would hide behind it.
+_USED_UP = 0.05
 _LEAST_VARIANCE = 0.3
 
 
@@ -43,8 +44,8 @@ class MomentTest:
     """A quadratic form in the sum of moments, chi-square under the model.
 
     Attributes:
-        statistic: Z^T V^{-1} Z.
-        dof: Its degrees of freedom; 0 if estimation has used the moments up.
+        statistic: Z^T V^{-1} Z, with small variances rounded up.
+        dof: Its degrees of freedom.
         p_value: The chance of a larger one under the model.
     """
 
@@ -73,10 +74,9 @@ def moment_test(moments: np.ndarray, scores: np.ndarray, covariance: np.ndarray,
     cross = moments[:, used].T @ scores / size[:, None]
     variance = np.eye(len(size)) - cross @ covariance @ cross.T
     values, vectors = np.linalg.eigh(variance)
-    kept = values > _LEAST_VARIANCE
-    statistic = float(np.sum((vectors[:, kept].T @ sums) ** 2 / values[kept]))
-    dof = int(kept.sum())
-    return MomentTest(statistic, dof, float(chi2.sf(statistic, dof)) if dof else 1.0)
+    statistic = float(np.sum((vectors.T @ sums) ** 2 / np.maximum(values, _LEAST_VARIANCE)))
+    dof = max(1, int((values > _USED_UP).sum()))
+    return MomentTest(statistic, dof, float(chi2.sf(statistic, dof)))
 
 
 def p_text(p_value: float) -> str:

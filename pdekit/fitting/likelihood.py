@@ -23,9 +23,9 @@ class NegativeLogLikelihood:
 
     def __init__(self, density: TransitionDensity, bijection: Bijection, free: np.ndarray, theta: Tensor) -> None:
         self.density = density
-        self._free = np.asarray(free, dtype=bool)
-        self._positions = torch.from_numpy(np.flatnonzero(self._free))
-        self._bijection = Bijection([b for b, moves in zip(bijection.bounds, self._free, strict=True) if moves])
+        self.free = np.asarray(free, dtype=bool)
+        self._positions = torch.from_numpy(np.flatnonzero(self.free))
+        self._bijection = Bijection([b for b, moves in zip(bijection.bounds, self.free, strict=True) if moves])
         self._theta = theta.detach().clone()
 
     def theta(self, eta: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def _sizes(r: np.ndarray) -> np.ndarray:
 
 def _check(evidence: Evidence, residuals: Residuals, values: np.ndarray, what: str) -> Check:
     n, dim = values.shape
-    lags = max(1, min(_MOST_LAGS, n // 5))
+    lags = max(1, min(_MOST_LAGS, n // 10))
     results = []
     for j, state in enumerate(evidence.model.state_names):
         products, counts = lagged_products(residuals, values[:, j], lags)

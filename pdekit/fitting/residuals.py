@@ -43,7 +43,7 @@ class Residuals:
     def of(cls, evidence: Evidence) -> "Residuals":
         """The residuals at the estimate."""
         positions = _blocks(len(evidence.pairs))
-        scores = score_contributions(evidence)
+        scores = score_differences(evidence.density, evidence.model, evidence.theta, evidence.covariance)
         path = evidence.pairs.path.numpy()[positions]
         pairs = select_pairs(evidence.pairs, torch.from_numpy(positions))
         if evidence.model.dim > 1:
@@ -78,27 +78,17 @@ def _blocks(total: int) -> np.ndarray:
     return (first[:, None] + np.arange(length)).ravel()
 
 
-def score_contributions(evidence: Evidence) -> np.ndarray:
-    """d log p / d theta of every pair by central differences, (N, k); 0 for parameters that were held."""
-    return score_differences(evidence.density, evidence.model, evidence.theta, evidence.covariance)
-
-
+@torch.no_grad()
 def score_differences(density: TransitionDensity, model: SymbolicSDE, theta: Tensor, covariance: Tensor) -> np.ndarray:
     """d log p / d theta of every pair of `density`, (n, k)."""
-    errors = covariance.diagonal().clamp_min(0.0).sqrt()
-    columns = []
-    with torch.no_grad():
-        for i, (name, error) in enumerate(zip(model.param_names, errors.tolist(), strict=True)):
-            lower, upper = model.params[name]
-            room = 0.5 * min(float(theta[i]) - lower, upper - float(theta[i]))
-            step = torch.zeros_like(theta)
-            step[i] = min(_SCORE_STEP * error, room)
-            if not step[i] > 0.0:
-                columns.append(np.zeros_like(columns[0]) if columns else None)
-                continue
+    errors = covariance.diagonal().clamp_min(0.0).sqrt().tolist()
+    scores = np.zeros((len(density.log_density(theta)), len(theta)))
+    for i, (name, error) in enumerate(zip(model.param_names, errors, strict=True)):
+        lower, upper = model.params[name]
+        step = torch.zeros_like(theta)
+        step[i] = min(_SCORE_STEP * error, 0.5 * (float(theta[i]) - lower), 0.5 * (upper - float(theta[i])))
+        if step[i] > 0.0:
             ahead, behind = theta + step, theta - step
             difference = density.log_density(ahead) - density.log_density(behind)
-            columns.append((difference / (ahead[i] - behind[i])).numpy())
-        size = len(density.log_density(theta))
-    whole = [np.zeros(size) if c is None else c for c in columns]
-    return np.nan_to_num(np.stack(whole, -1), nan=0.0, posinf=0.0, neginf=0.0)
+            scores[:, i] = (difference / (ahead[i] - behind[i])).numpy()
+    return np.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)

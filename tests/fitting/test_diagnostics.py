@@ -43,8 +43,8 @@ def with_values(data: Trajectories, change) -> Trajectories:
 
 
 def test_clean_records_raise_nothing(ornstein_uhlenbeck_path):
-    alarms = [raised(diagnose(fitted(OU, ornstein_uhlenbeck_path(1500, 0.2, seed)))) for seed in range(25)]
-    # Some eight tests at one in a thousand: 25 records raise two alarms with a probability of 2 %.
+    alarms = [raised(diagnose(fitted(OU, ornstein_uhlenbeck_path(1000, 0.3, seed)))) for seed in range(16)]
+    # Some eight tests at one in a thousand: 16 records raise two alarms with a probability of 1 %.
     assert sum(map(bool, alarms)) <= 1
 
 
@@ -118,9 +118,9 @@ def test_an_outlier_is_listed_with_its_time_and_row(ornstein_uhlenbeck_path):
     assert "t = 50, observation 501 to 502 (-" in flag.detail
 
 
-@pytest.mark.parametrize(("periods", "severities"), [(1000, {"ok"}), (50, {"warning"}), (12, {"serious"})])
+@pytest.mark.parametrize(("periods", "severities"), [(600, {"ok"}), (50, {"warning"}), (12, {"serious"})])
 def test_short_records_are_flagged(ornstein_uhlenbeck_path, periods, severities):
-    for seed in range(5):
+    for seed in range(4):
         found = diagnose(fitted(OU, ornstein_uhlenbeck_path(periods * 5, 0.2, seed)))
         (check,) = (c for c in found.checks if c.name == "Record length")
         assert {check.flag.severity} <= severities | ({"warning"} if periods == 12 else set())
@@ -141,13 +141,17 @@ def test_independent_observations_are_noticed(ornstein_uhlenbeck_path):
 
 
 def test_a_redundant_parameter_is_named(ornstein_uhlenbeck_path):
-    model = SymbolicSDE("x", "-(a + c)*x", "s", {"a": (0, None), "c": (0, None), "s": (0, None)})
-    found = fitted(model, ornstein_uhlenbeck_path(1000, 0.1, 1, mu=0.0))
-    flat = torch.tensor([[0.25, -0.249, 0.0], [-0.249, 0.25, 0.0], [0.0, 0.0, 1e-4]], dtype=torch.float64)
-    diagnosed = diagnose(replace(found, theta=torch.tensor([0.5, 0.5, 0.5]).double(), covariance=25.0 * flat))
-    (flag,) = (f for f in diagnosed.flags if f.title == "Parameters strongly correlated" or "told apart" in f.title)
-    assert flag.title == "Parameters can't be told apart" or flag.value < 1e3
-    assert "a is hardly determined" in raised(diagnosed) or "c is hardly determined" in raised(diagnosed)
+    found = fitted(OU, ornstein_uhlenbeck_path(1000, 0.1, 1))
+    errors = torch.tensor([2.0, 1.0, 0.01], dtype=torch.float64)
+    together = torch.tensor([[1.0, -0.9995, 0.0], [-0.9995, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    vague = diagnose(replace(found, covariance=errors[:, None] * together * errors))
+    (flag,) = (f for f in vague.flags if f.title == "Parameters can't be told apart")
+    # (1 + .9995) / (1 - .9995)
+    assert flag.value == pytest.approx(3999.0)
+    assert "correlation of theta and mu: -0.9995" in flag.detail or "mu and theta: -0.9995" in flag.detail
+    assert "theta is hardly determined" in raised(vague)
+    sharp = diagnose(replace(found, covariance=1e-4 * errors[:, None] * together * errors))
+    assert "Parameters strongly correlated" in {f.title for f in sharp.flags if f.severity == "note"}
 
 
 def test_what_the_search_reports_is_passed_on(ornstein_uhlenbeck_path):
@@ -176,7 +180,9 @@ def test_noise_in_one_of_two_dimensions_is_noticed():
     data = spiral(4000, 0.02, 3)
     x = data.values[0].numpy().copy()
     x[:, 1] += 0.05 * np.random.default_rng(1).standard_normal(len(x))
-    found = diagnose(fitted(SPIRAL, Trajectories.from_arrays(data.times[0].numpy(), x, time_unit="s", names=["x", "y"])))
+    found = diagnose(
+        fitted(SPIRAL, Trajectories.from_arrays(data.times[0].numpy(), x, time_unit="s", names=["x", "y"]))
+    )
     (flag,) = (f for f in found.flags if f.title == "Suspicion of measurement noise")
     assert "residuals of y" in flag.detail
 

@@ -20,7 +20,7 @@ def test_the_bias_of_an_ornstein_uhlenbeck_fit(ornstein_uhlenbeck_path, dt, seve
     to_sigma = sigma * (math.sqrt(-math.expm1(-2.0 * theta * dt) / (2.0 * theta * dt)) - 1.0)
     expected = np.array([to_theta, 0.0, to_sigma]) / errors
     bias, noise = euler_bias(found)
-    # First order in the bias: the score is linearised over a shift of up to ten per cent. Monte Carlo: four of its errors.
+    # First order in the bias: the score is linearised over up to ten per cent. Monte Carlo: four of its errors.
     np.testing.assert_allclose(bias, expected, atol=float(4.0 * noise.max()), rtol=0.25)
     check = check_euler_step(found)
     assert check is not None

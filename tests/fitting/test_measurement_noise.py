@@ -27,7 +27,7 @@ def test_noise_on_an_ornstein_uhlenbeck_path_is_measured(ornstein_uhlenbeck_path
 
 
 def test_noise_on_a_finely_sampled_double_well_is_measured(double_well_path):
-    data = noisy(double_well_path(6000, 0.01, 3, substeps=4), 0.05)
+    data = noisy(double_well_path(4000, 0.01, 3, substeps=4), 0.05)
     found = fit(models.double_well(), data).evidence
     residuals = Residuals.of(found)
     estimate = noise_estimate(found, residuals)
@@ -39,7 +39,7 @@ def test_noise_on_a_finely_sampled_double_well_is_measured(double_well_path):
 
 @pytest.mark.parametrize("dt", [0.01, 0.1, 0.5])
 def test_clean_paths_are_not_suspected(ornstein_uhlenbeck_path, dt):
-    for seed in range(8):
+    for seed in range(4):
         found = fit(models.ornstein_uhlenbeck(), ornstein_uhlenbeck_path(1000, dt, seed)).evidence
         assert check_measurement_noise(found, Residuals.of(found)).flag.severity == "ok"
 
