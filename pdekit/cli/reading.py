@@ -29,7 +29,7 @@ def read_series(path: str, options: Mapping[str, Any]) -> "Trajectories":
     """
     from pdekit.data import Trajectories
 
-    given = {name: value for name, value in options.items() if value not in (None, "", (), False)}
+    given = {name: value for name, value in options.items() if value not in (None, (), False)}
     if options.get("reverse_time") is False:
         given["reverse_time"] = False
     suffix = Path(path).suffix.lower()

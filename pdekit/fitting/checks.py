@@ -20,6 +20,8 @@ LEVEL = 1e-3
 # grossly wrong model would hide behind it.
 _USED_UP = 0.05
 _LEAST_VARIANCE = 0.3
+# Of fewer terms the covariance with the scores is mostly noise; without it the test errs on the timid side.
+_FEW = 100
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def moment_test(moments: np.ndarray, scores: np.ndarray, covariance: np.ndarray,
     size = np.sqrt(counts[used])
     sums = moments[:, used].sum(0) / size
     cross = moments[:, used].T @ scores / size[:, None]
-    variance = np.eye(len(size)) - cross @ covariance @ cross.T
+    variance = np.eye(len(size)) - (cross @ covariance @ cross.T if len(moments) >= _FEW else 0.0)
     values, vectors = np.linalg.eigh(variance)
     statistic = float(np.sum((vectors.T @ sums) ** 2 / np.maximum(values, _LEAST_VARIANCE)))
     dof = max(1, int((values > _USED_UP).sum()))

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdekit.data import Trajectories
 from pdekit.errors import NumericalError, PdekitError
 from pdekit.fitting.evidence import Evidence
 from pdekit.fitting.forecast import forecast_times
 from pdekit.sde import SDE
 from pdekit.simulation import Simulation, simulate
 
-# All simulation for a page takes a second or two: this many steps of one path.
-_BUDGET = 4_000_000
-_RECORDS, _FEWEST_RECORDS = 200, 60
-_MOST_PATHS = 100
+# Steps follow one another at some 0.1 ms each however many paths take them, so a page waits about a second for these.
+_MOST_STEPS, _FUTURE_STEPS = 8_000, 3_000
+_RECORDS, _MOST_PATHS = 200, 50
 _FUTURES, _FUTURE_POINTS = 200, 150
 
 
@@ -48,7 +46,7 @@ def fitted_sde(evidence: Evidence) -> SDE:
 
 
 def simulate_replicas(evidence: Evidence, *, slot: float) -> Replicas | str:
-    """Simulates 60 to 200 records from the fitted SDE; where that fails, the reason as a plain sentence.
+    """Simulates 200 records from the fitted SDE; where that fails, the reason as a plain sentence.
 
     Args:
         evidence: The fit.
@@ -64,9 +62,7 @@ def simulate_replicas(evidence: Evidence, *, slot: float) -> Replicas | str:
     try:
         dt = _step(sde, *thinned[0], evidence.seed)
         kept = _affordable(thinned[:_MOST_PATHS], dt)
-        steps = sum(_steps(t, dt) for t, _ in kept)
-        records = max(_FEWEST_RECORDS, min(_RECORDS, _BUDGET // steps))
-        simulated = _simulate_alike(sde, kept, records, dt, evidence.seed)
+        simulated = _simulate_alike(sde, kept, dt, evidence.seed)
     except PdekitError as error:
         return f"the fitted SDE could not be simulated. {error}"
     whole = sum(len(t) for t, _ in kept) == sum(len(t) for t, _ in thinned)
@@ -80,8 +76,7 @@ def simulate_future(evidence: Evidence, horizon: float) -> Simulation | str:
     try:
         times = forecast_times(data, horizon, points=_FUTURE_POINTS)
         dt = _step(sde, times, last[None], evidence.seed)
-        affordable = _BUDGET / _FUTURES * dt
-        times = forecast_times(data, min(horizon, affordable), points=_FUTURE_POINTS)
+        times = forecast_times(data, min(horizon, _FUTURE_STEPS * dt), points=_FUTURE_POINTS)
         return simulate(sde, last, times, paths=_FUTURES, dt=dt, seed=evidence.seed)
     except PdekitError as error:
         return f"the fitted SDE could not be simulated. {error}"
@@ -98,26 +93,23 @@ def _step(sde: SDE, times: Tensor, start: Tensor, seed: int) -> float:
             raise NumericalError(str(warning)) from None
 
 
-def _steps(times: Tensor, dt: float) -> int:
-    return int((times.diff() / dt).ceil().sum().clamp_min(1))
-
-
 def _affordable(paths: list[tuple[Tensor, Tensor]], dt: float) -> list[tuple[Tensor, Tensor]]:
-    """The first paths, and of the last of them the first part, that the smallest number of records can afford."""
-    left, kept = _BUDGET // _FEWEST_RECORDS, []
+    """The first paths, and of the last of them the first part, that take no more steps than allowed."""
+    left, kept, seen = _MOST_STEPS, [], set()
     for t, x in paths:
         spent = (t.diff() / dt).ceil().cumsum(0)
-        count = 1 + int((spent <= left).sum())
-        if count < 2:
-            break
-        kept.append((t[:count], x[:count]))
-        left -= int(spent[count - 2])
+        alike = t.numpy().tobytes() in seen  # simulated together with an earlier path, at no further step
+        count = len(t) if alike else 1 + int((spent <= left).sum())
+        if count >= 2:
+            kept.append((t[:count], x[:count]))
+            left -= 0 if alike else int(spent[count - 2])
+            seen.add(t[:count].numpy().tobytes())
     # One transition is simulated whatever it costs, so that there is something to compare.
     return kept or [(paths[0][0][:2], paths[0][1][:2])]
 
 
 def _simulate_alike(
-    sde: SDE, paths: list[tuple[Tensor, Tensor]], records: int, dt: float, seed: int
+    sde: SDE, paths: list[tuple[Tensor, Tensor]], dt: float, seed: int
 ) -> tuple[Tensor, ...]:
     """(n_p, records, d) per path; paths observed at the same times are simulated together."""
     groups: dict[bytes, list[int]] = {}
@@ -125,7 +117,7 @@ def _simulate_alike(
         groups.setdefault(t.numpy().tobytes(), []).append(i)
     out: dict[int, Tensor] = {}
     for number, members in enumerate(groups.values()):
-        starts = torch.stack([paths[i][1][0] for i in members]).repeat_interleave(records, 0)
+        starts = torch.stack([paths[i][1][0] for i in members]).repeat_interleave(_RECORDS, 0)
         values = simulate(sde, starts, paths[members[0]][0], dt=dt, seed=seed + number).values
-        out |= dict(zip(members, values.split(records, 1), strict=True))
+        out |= dict(zip(members, values.split(_RECORDS, 1), strict=True))
     return tuple(out[i] for i in range(len(paths)))

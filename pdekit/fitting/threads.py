@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 # From here on single operations are long enough to share.
 _MANY = 50_000
@@ -11,11 +12,18 @@ _MANY = 50_000
 
 @contextmanager
 def one_thread(size: int) -> Iterator[None]:
-    """Runs the block on one thread where `size`, the number of terms, is small; restores the setting afterwards."""
+    """Runs the block on one thread, tensor operations only where `size`, the number of terms, is small.
+
+    The settings are restored afterwards.
+    """
+    if size >= _MANY:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+        return
     before = torch.get_num_threads()
-    if size < _MANY:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

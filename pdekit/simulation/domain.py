@@ -26,28 +26,34 @@ class Guard:
         self.active = eq.bounded
         self.rule = {"reflect": self._reflect, "absorb": self._absorb, "raise": self._raise}[rule]
         self.lower, self.upper, self.names = eq.lower, eq.upper, names
-        self.touched = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
+        self.stopped = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
+        self.farthest = torch.zeros_like(x0)
 
     def __call__(self, t: Tensor, x: Tensor, moved: Tensor) -> Tensor:
         """The state after the rule; `moved` is what the scheme made of `x`, at time t after the step."""
         return self.rule(t, x, moved) if self.active else moved
+
+    @property
+    def touched(self) -> Tensor:
+        """Which paths the rule acted on (paths,), bool."""
+        return self.stopped | (self.farthest > 0).any(-1)
 
     def _reflect(self, t: Tensor, x: Tensor, moved: Tensor) -> Tensor:
         below = None if self.lower is None else (self.lower - moved).relu_()
         above = None if self.upper is None else (moved - self.upper).relu_()
         for excess, sign in ((below, 2.0), (above, -2.0)):
             if excess is not None:
-                self.touched |= (excess > 0).any(-1)
+                torch.maximum(self.farthest, excess.detach(), out=self.farthest)
                 # An infinite state becomes inf - inf = NaN here, so an explosion is never folded back unseen.
                 moved = moved.add(excess, alpha=sign)
         # One mirror suffices unless the step was longer than the domain is wide.
         return moved if below is None or above is None else moved.clamp(self.lower, self.upper)
 
     def _absorb(self, t: Tensor, x: Tensor, moved: Tensor) -> Tensor:
-        stopped, outside = self.touched.unsqueeze(-1), self._outside(moved)
         nearest = torch.where(torch.isfinite(moved), moved.clamp(self.lower, self.upper), moved)
-        self.touched = self.touched | outside.any(-1)
-        return torch.where(stopped, x, nearest)
+        state = torch.where(self.stopped.unsqueeze(-1), x, nearest)
+        self.stopped = self.stopped | self._outside(moved).any(-1)
+        return state
 
     def _raise(self, t: Tensor, x: Tensor, moved: Tensor) -> Tensor:
         outside = self._outside(moved)

@@ -6,7 +6,6 @@ from math import sqrt
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pdekit.sde import Convention
@@ -105,10 +104,19 @@ class StrongOrder15:
         return moved
 
 
-def _weights(c: _Tableau, h: float, dw: Tensor, dz: Tensor) -> Tensor:
-    """(beta1 I_1 + beta2 I_11/sqrt(h) + beta3 I_10/h + beta4 I_111/h) / sqrt(h) per diffusion stage, (4, paths, d)."""
+def _weights(c: _Tableau, h: float, dw: Tensor, dz: Tensor) -> list[Tensor]:
+    """(beta1 I_1 + beta2 I_11/sqrt(h) + beta3 I_10/h + beta4 I_111/h) / sqrt(h) for each diffusion stage."""
     # With z = dW/sqrt(h): I_11 = h (z^2 - 1)/2 and I_111 = h^(3/2) (z (z^2 - 1) - 2 z)/6.
     z = dw / sqrt(h)
     hermite = z.square().sub_(1)
-    integrals = torch.stack([z, hermite, dz / h**1.5, z * hermite]).flatten(1)
-    return (dw.new_tensor(c.mix) @ integrals).reshape(4, *dw.shape)
+    integrals = (z, hermite, dz / h**1.5, z * hermite)
+    return [_combination(row, integrals) for row in c.mix]
+
+
+def _combination(row: list[float], terms: tuple[Tensor, ...]) -> Tensor:
+    # Not a matrix product: a small one spread over busy cores takes longer than all the rest of the step.
+    total = terms[0] * row[0]
+    for coefficient, term in zip(row[1:], terms[1:], strict=True):
+        if coefficient:
+            total.add_(term, alpha=coefficient)
+    return total

@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -143,12 +143,13 @@ class Simulation:
         version = str(about.pop("version", ""))
         if version.split(".")[0] != VERSION.split(".")[0]:
             raise DataError(f"{path} has format version {version}; this pdekit reads {VERSION}. Use a newer pdekit.")
-        found = about | tensors
+        found: dict[str, Any] = about | tensors
         expected = [f.name for f in fields(cls)]
         # A later minor version may add entries; none may be missing.
         if missing := [name for name in expected if name not in found]:
             raise DataError(f"{path} is incomplete: {', '.join(missing)} missing.")
-        return cls(**{name: found[name] for name in expected} | {"names": tuple(found["names"])})
+        found["names"] = tuple(found["names"])
+        return cls(**{name: found[name] for name in expected})
 
 
 def _write_whole(path: Path, content: bytes) -> None:

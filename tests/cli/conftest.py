@@ -37,11 +37,6 @@ def cli(capsys, tmp_path, monkeypatch) -> Callable[..., Outcome]:
     return run
 
 
-def series_text(values, header: str = "t,x", step: float = 0.1) -> str:
-    rows = "".join(f"{step * k:.6g},{value:.17g}\n" for k, value in enumerate(values))
-    return f"{header}\n{rows}"
-
-
 def linear_path(n: int, *, theta=1.0, mu=2.0, sigma=0.3, dt=0.1, seed=0) -> np.ndarray:
     """An exact Ornstein-Uhlenbeck path: its one-step law is normal, no simulator is needed."""
     noise = np.random.default_rng(seed).standard_normal(n)
@@ -53,9 +48,25 @@ def linear_path(n: int, *, theta=1.0, mu=2.0, sigma=0.3, dt=0.1, seed=0) -> np.n
     return x
 
 
+def write_series(path: Path, n: int = 301, **options) -> np.ndarray:
+    """A clean file with columns t (steps of .1) and x; returns x."""
+    x = linear_path(n, **options)
+    rows = "".join(f"{0.1 * k:.6g},{value:.17g}\n" for k, value in enumerate(x))
+    path.write_text(f"t,x\n{rows}")
+    return x
+
+
 @pytest.fixture
 def series(tmp_path) -> Path:
-    """A clean file: columns t and x, 300 steps of .1 around 2."""
     path = tmp_path / "series.csv"
-    path.write_text(series_text(linear_path(301)))
+    write_series(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def saved_fit(tmp_path_factory) -> Path:
+    """A folder that `pdekit fit --out` left."""
+    folder = tmp_path_factory.mktemp("saved")
+    write_series(folder / "series.csv")
+    assert main(["fit", str(folder / "series.csv"), "--model", "ou", "--out", str(folder / "fit"), "--quiet"]) == 0
+    return folder / "fit"

@@ -169,12 +169,14 @@ def test_flags(cli, tmp_path, arguments, said):
 @pytest.mark.parametrize(
     ("drift", "diffusion", "said"),
     [
-        ("__import__('os').system('touch owned')", "sigma", "'__import__'"),
+        ("__import__('os').system('touch owned')", "sigma", "attributes (the dot in 'a.b') are not allowed"),
+        ("__import__('os')", "sigma", "'__import__' is not a function that formulas may call"),
+        ("gamma(x)", "sigma", "'gamma'"),
         ("open(x)", "sigma", "'open' is not a function that formulas may call"),
         ("x.__class__", "sigma", "attributes"),
-        ("a*x", "sigma*lambda", "diffusion"),
+        ("a*x", "sigma*lambda", "column 7: 'lambda' is a reserved word"),
         ("9**9**9", "sigma", "exponent"),
-        ("a*(x", "sigma", "drift"),
+        ("a*(x", "sigma", "column 3: it is not a formula"),
         ("a*x", "1/0", "division by zero"),
     ],
 )
@@ -261,6 +263,7 @@ def test_simulate(cli, tmp_path, arguments, said):
 def test_damaged_fit(cli, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "model.json").write_text('{"format": 1')
+    (tmp_path / "broken" / "arrays.safetensors").write_bytes(b"")
     assert "can't be read" in refused(cli, tmp_path, "simulate", "broken")
 
 

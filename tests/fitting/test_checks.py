@@ -22,7 +22,7 @@ def test_the_level_is_kept_although_parameters_were_estimated():
     for i in range(len(p_values)):
         u, scores, covariance = normal_fit(rng, 500)
         p_values[i] = moment_test(legendre(u, 4), scores, covariance, np.full(4, 500)).p_value
-    # Slightly timid by design. Six hundred draws at 10 %: a standard deviation of 1.2 %; without the correction about 1 %.
+    # Timid by design, if at all. Of 600 draws at 10 % the standard deviation is 1.2 %.
     assert 0.05 < (p_values < 0.1).mean() < 0.135
 
 

@@ -62,7 +62,8 @@ def test_both_likelihoods_of_a_closed_form_model_agree(model, ornstein_uhlenbeck
     sde = model(drift, diffusion, {"theta": None, "mu": None, "sigma": POSITIVE} if "mu" in drift else None, domain=domain)
     exact, grid = fit(sde, data, method="closed-form"), fit(sde, data, method="fokker-planck")
     assert shift_in_errors(grid, exact).max() < 0.05
-    assert grid.loglik == pytest.approx(exact.loglik, abs=0.05)
+    # 800 terms, each within about 1e-4 after extrapolation.
+    assert grid.loglik == pytest.approx(exact.loglik, abs=0.1)
 
 
 def test_refinement_leaves_less_than_a_twentieth_of_a_standard_error(model, double_well_path):
