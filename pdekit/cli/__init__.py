@@ -9,9 +9,9 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
+from pdekit.cli.codes import BAD_INPUT, FAILED, INTERRUPTED
 from pdekit.errors import InputError, PdekitError, UnsupportedError
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 DEBUG = "--debug"
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pdekit import __version__
-from pdekit.cli import INTERRUPTED
+from pdekit.cli.codes import INTERRUPTED
 from pdekit.cli.fitting_command import fit_series
 from pdekit.cli.models_command import show_models
 from pdekit.cli.simulate_command import simulate_paths
@@ -25,7 +25,7 @@ app.command("simulate")(simulate_paths)
 app.command("models")(show_models)
 
 # typer keeps the class to itself, under one name in some versions and another in others.
-_UsageError = typer.BadParameter.__base__ or Exception
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def run(arguments: Sequence[str]) -> int:

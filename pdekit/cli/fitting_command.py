@@ -204,8 +204,7 @@ def _fit(
     for flag, name in (("--fix", "fixed"), ("--start", "start")):
         check_names(model, options[name], flag)
     series = read_series(path, layout)
-    model, note = statement.suit(model, series)
-    notes = (note,) if note else ()
+    model, notes = statement.suit(model, series)
     check_domain(model, series)
     if not silent:
         typer.echo(wrapped("\n".join((series.describe(), *notes))) + "\n")

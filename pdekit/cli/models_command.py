@@ -70,7 +70,7 @@ def _details(key: str, model: "SymbolicSDE") -> str:
     columns = " ".join(f"--column {name}" for name in model.state_names)
     start = " ".join("--x0 1" if upper > 1 else "--x0 0.5" for _, upper in model.domain)
     parts += [
-        f"Fit it:      pdekit fit data.csv --time t {columns} --model {key} --out fit",
+        f"Fit it:      pdekit fit data.csv {columns} --model {key} --out fit",
         f"Simulate it: pdekit simulate --model {key} {start} --horizon 10",
     ]
     return "\n".join(parts)

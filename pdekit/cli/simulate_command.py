@@ -8,7 +8,6 @@ from pdekit.cli.arguments import assignments, number_list
 from pdekit.cli.documents import print_json, versions
 from pdekit.cli.keeping import check_file, write_whole
 from pdekit.cli.progress import progress_bar
-from pdekit.cli.quantiles import quantile_document, quantile_tables
 from pdekit.cli.screen import screen_width
 from pdekit.cli.writing import PATH_FILES, PLOT_FILES, write_paths
 from pdekit.errors import InputError
@@ -84,6 +83,8 @@ def simulate_paths(
     if as_json:
         print_json(_document(run, unit, origin, out, plot))
     elif not quiet:
+        from pdekit.cli.quantiles import quantile_tables
+
         typer.echo("\n".join(quantile_tables(run, unit, origin, width=screen_width())))
         typer.echo(_closing(run))
         for path in (out, plot):
@@ -136,6 +137,8 @@ def _closing(run: "Simulation") -> str:
 
 
 def _document(run: "Simulation", unit: str, origin: str | None, out: str | None, plot: str | None) -> dict[str, Any]:
+    from pdekit.cli.quantiles import quantile_document
+
     return {
         **quantile_document(run),
         "paths": run.paths,

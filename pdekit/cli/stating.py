@@ -81,20 +81,27 @@ class Statement:
         check_names(model, (name for name, _ in self.bounds), "--bounds and --positive")
         return model.with_bounds(**dict(self.bounds)) if self.bounds else model
 
-    def suit(self, model: "SymbolicSDE", data: "Trajectories") -> "tuple[SymbolicSDE, str]":
-        """The model with a domain that suits its formulas and the data, and a note on it, empty if nothing changed."""
+    def suit(self, model: "SymbolicSDE", data: "Trajectories") -> "tuple[SymbolicSDE, tuple[str, ...]]":
+        """The model with what its formulas leave open settled to suit the data, and a note on each such choice."""
         from pdekit.cli.domains import suggest_domain
+        from pdekit.cli.signs import signless_params
         from pdekit.symbolic import SymbolicSDE
 
-        if self.name is not None or self.domain or data.dim != model.dim:
-            return model, ""
-        domain = suggest_domain(model, data)
-        if domain == model.domain:
-            return model, ""
-        options: dict[str, Any] = {"convention": model.convention, "params": model.params, "domain": domain}
-        suited = SymbolicSDE(self.state_names, self.drift, _rows(self.diffusion), **options)
-        shown = ", ".join(describe_interval(n, *d) for n, d in zip(self.state_names, domain, strict=True))
-        return suited, f"The domain is taken to be {shown}, as the formulas suggest; --domain says otherwise."
+        if self.name is not None or data.dim != model.dim:
+            return model, ()
+        notes = []
+        domain = model.domain if self.domain else suggest_domain(model, data)
+        if domain != model.domain:
+            shown = ", ".join(describe_interval(n, *d) for n, d in zip(self.state_names, domain, strict=True))
+            notes.append(f"The domain is taken to be {shown}, as the formulas suggest; --domain says otherwise.")
+        signless = [name for name in signless_params(model) if name not in dict(self.bounds)]
+        if signless:
+            notes.append(f"The sign of {', '.join(signless)} makes no difference and is taken to be positive.")
+        if not notes:
+            return model, ()
+        params = model.params | dict.fromkeys(signless, (0.0, math.inf))
+        options: dict[str, Any] = {"convention": model.convention, "params": params, "domain": domain}
+        return SymbolicSDE(self.state_names, self.drift, _rows(self.diffusion), **options), tuple(notes)
 
 
 def _rows(diffusion: tuple[str, ...]) -> list[Any]:

@@ -1,7 +1,7 @@
 r"""Autocorrelation of irregular and broken records.
 
-Observations are put into slots of equal width with a mask, so that gaps, jittered steps and several paths need no special
-care: with y the centered values and m the mask, rho(k) = sum_i y_i y_{i+k} / sum_i m_i m_{i+k} over the variance.
+Observations are put into slots of equal width with a mask, so that gaps, jittered steps and several paths need no
+special care: with y the centered values, m the mask, rho(k) = sum_i y_i y_{i+k} / sum_i m_i m_{i+k} / variance.
 """
 
 import math
@@ -29,7 +29,9 @@ class Autocorrelation:
     values: Tensor
 
 
-def autocorrelation(times: tuple[Tensor, ...], values: tuple[Tensor, ...], *, slot: float, lags: int) -> Autocorrelation:
+def autocorrelation(
+    times: tuple[Tensor, ...], values: tuple[Tensor, ...], *, slot: float, lags: int
+) -> Autocorrelation:
     """The autocorrelation of records, pooled over paths and centered at their common mean.
 
     Args:
@@ -81,7 +83,7 @@ def _lagged(y: Tensor, lags: int) -> Tensor:
 
 
 def slot_and_lags(data: Trajectories) -> tuple[float, int]:
-    """The width and number of lags that show the decay: to where all correlations have died out, or a quarter of the record."""
+    """The width and number of lags that show the decay, over at most a quarter of the longest path."""
     dt = float(data.pairs().dt.median())
     longest = max(float(t[-1] - t[0]) for t in data.times)
     most = max(1, min(int(0.25 * longest / dt), _MOST_SLOTS // 2))

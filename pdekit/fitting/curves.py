@@ -1,8 +1,11 @@
 r"""Drift and diffusion of a fitted SDE as curves with confidence bands, beside what the increments say without a model.
 
-With h(x; theta) a coefficient and C the covariance of the estimate, the delta method gives the pointwise standard error
-sqrt(grad_theta h^T C grad_theta h). With several states a coefficient depends on all of them: it is then averaged over the
-observations in bins of its own state, which is also what binned increments estimate.
+With h(x; theta) a coefficient and C the covariance of the estimate, the delta method gives the pointwise standard
+error sqrt(grad_theta h^T C grad_theta h).
+
+With several states a coefficient depends on all of them. It is then averaged over the observations in bins: the
+diffusion in bins of its own state, the drift in bins of the fitted drift itself, so that a drift that fits lies on
+the diagonal.
 """
 
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ BINNED_LABEL = "binned increments (biased at coarse dt)"
 
 _POINTS = 161
 _MOST_BINS = 24
+_FEWER_BINS = 12
 _PER_BIN = 8
 # Averages over the observations of a bin need no more of them than this in all.
 _MOST_STATES = 20_000
@@ -34,7 +38,7 @@ class Curve:
     """A coefficient along one state.
 
     Attributes:
-        x: States, (m,), increasing.
+        x: States, (m,), increasing; for the drift of one of several states, the fitted drift itself.
         value: The coefficient, (m,).
         stderr: Its pointwise standard error, (m,); None if the estimate has no covariance.
         floor: A bound that the coefficient can't cross: 0 for the size of a diffusion.
@@ -83,7 +87,7 @@ def coefficient_curve(evidence: Evidence, which: Which, component: int = 0, *, p
         evidence: The fit.
         which: "drift" or "diffusion".
         component: The state i.
-        points: How many states, over the range of the data; with several states, bins are used instead.
+        points: At how many states, over the range of the data; with several states, bins are used instead.
 
     Raises:
         InputError: If there is no such coefficient or state.
@@ -118,7 +122,11 @@ def coefficient_curve(evidence: Evidence, which: Which, component: int = 0, *, p
         grid = torch.linspace(float(x.min()), float(x.max()), points, dtype=torch.float64)
         states, weights = grid[:, None], None
     else:
-        grid, states, weights = _bin_members(evidence.pairs, component)
+        states = evidence.pairs.x0[:: max(1, len(evidence.pairs) // _MOST_STATES)]
+        with torch.no_grad():
+            key = coefficient(states, theta) if which == "drift" else states[:, component].contiguous()
+        weights = _averages(key)
+        grid = weights @ key
     # Rows don't see one another, so a row of parameters per state gives all gradients in one backward pass.
     rows = theta.expand(len(states), -1).clone().requires_grad_(True)
     value = coefficient(states, rows)
@@ -134,28 +142,37 @@ def coefficient_curve(evidence: Evidence, which: Which, component: int = 0, *, p
     return Curve(grid, value, variance.sqrt() if known else None, floor)
 
 
-def binned_increments(pairs: Pairs, component: int = 0, *, bins: int | None = None) -> BinnedIncrements:
+def binned_increments(
+    pairs: Pairs,
+    component: int = 0,
+    *,
+    along: Tensor | None = None,
+    expected: Tensor | None = None,
+    bins: int | None = None,
+) -> BinnedIncrements:
     """Drift and diffusion from the increments alone; unbiased only as dt goes to zero.
 
     Args:
         pairs: The transitions.
         component: Which state.
+        along: What is sorted into bins, (n,); by default the state itself.
+        expected: A drift to take off before increments are squared, (n,); by default the mean of the bin.
         bins: How many; by default 24, or fewer so that each holds at least 8 transitions.
     """
-    x, dt = pairs.x0[:, component].contiguous(), pairs.dt
-    dx = pairs.x1[:, component] - x
-    edges, index = _equal_bins(x, bins)
+    dx, dt = (pairs.x1 - pairs.x0)[:, component], pairs.dt
+    along = (pairs.x0[:, component] if along is None else along).contiguous()
+    edges, index = _equal_bins(along, bins or _MOST_BINS)
     n = len(edges) - 1
     total = lambda v: torch.zeros(n, dtype=torch.float64).index_add_(0, index, v)  # noqa: E731
-    count, time = total(torch.ones_like(x)), total(dt)
+    count, time = total(torch.ones_like(dt)), total(dt)
     drift = total(dx) / time
-    miss = dx - drift[index] * dt
+    miss = dx - (drift[index] if expected is None else expected) * dt
     square = miss * miss / dt
     mean_square = total(square) / count
     spread = (total((square - mean_square[index]) ** 2) / count).sqrt()
     diffusion = mean_square.sqrt()
     return BinnedIncrements(
-        x=total(x) / count,
+        x=total(along) / count,
         drift=drift,
         drift_stderr=diffusion / time.sqrt(),
         diffusion=diffusion,
@@ -164,24 +181,32 @@ def binned_increments(pairs: Pairs, component: int = 0, *, bins: int | None = No
     )
 
 
-def _equal_bins(x: Tensor, bins: int | None) -> tuple[Tensor, Tensor]:
-    """Edges (b + 1,) of bins with about equal counts, and the bin of every x."""
-    wanted = bins or max(1, min(_MOST_BINS, len(x) // _PER_BIN))
-    ordered = x.sort().values
+def increments_beside(evidence: Evidence, which: Which, component: int) -> BinnedIncrements:
+    """Binned increments to be compared with `coefficient_curve`: bins along the same axis."""
+    pairs, model = evidence.pairs, evidence.model.ito()
+    if model.dim == 1:
+        return binned_increments(pairs)
+    with torch.no_grad():
+        fitted = model.function(model.drift[component])(pairs.t[:, None], pairs.x0, evidence.theta)
+    along = fitted if which == "drift" else None
+    return binned_increments(pairs, component, along=along, expected=fitted, bins=_FEWER_BINS)
+
+
+def _equal_bins(x: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Edges (b + 1,) of at most `bins` bins with about equal counts, and the bin of every x."""
+    wanted = max(1, min(bins, len(x) // _PER_BIN))
     positions = torch.linspace(0, len(x) - 1, wanted + 1).round().long()
-    edges = torch.unique(ordered[positions])  # tied observations can make bins empty
-    if len(edges) < 2:
-        return torch.stack([edges[0], edges[0]]), torch.zeros(len(x), dtype=torch.long)
-    return edges, torch.bucketize(x, edges[1:-1], right=True)
+    edges = torch.unique(x.sort().values[positions])  # tied values would make bins empty
+    if len(edges) < 3:
+        return edges[[0, -1]], torch.zeros(len(x), dtype=torch.long)
+    return edges, torch.bucketize(x, edges[1:-1].contiguous(), right=True)
 
 
-def _bin_members(pairs: Pairs, component: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of state i in each bin, (b,); observed states, (m, d); the matrix that averages them by bin, (b, m)."""
-    states = pairs.x0[:: max(1, len(pairs) // _MOST_STATES)]
-    edges, index = _equal_bins(states[:, component].contiguous(), None)
+def _averages(key: Tensor) -> Tensor:
+    """The matrix that averages rows by bins of their key, (b, m)."""
+    edges, index = _equal_bins(key, _FEWER_BINS)
     member = torch.nn.functional.one_hot(index, len(edges) - 1).T.to(torch.float64)
-    weights = member / member.sum(-1, keepdim=True)
-    return weights @ states[:, component], states, weights
+    return member / member.sum(-1, keepdim=True)
 
 
 def _middle(pairs: Pairs) -> float:

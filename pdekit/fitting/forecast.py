@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pdekit.data import Trajectories
+from pdekit.data.times import plural
 from pdekit.errors import InputError
 from pdekit.simulation import Simulation, simulate
 
@@ -20,8 +21,8 @@ def continue_paths(
 ) -> Simulation:
     """Paths of the fitted SDE from the last observation of the last path on.
 
-    Times continue those of the data, in steps of their median. States that step out of the model's domain are reflected,
-    unless `boundary` says otherwise. The parameters are the estimates; their uncertainty is not in the paths.
+    Times continue those of the data, in steps of their median. States that step out of the model's domain are
+    reflected, unless `boundary` says otherwise. The parameters are the estimates; the paths leave out their uncertainty.
 
     Args:
         fit: The fit.
@@ -59,7 +60,7 @@ def forecast_times(data: Trajectories, horizon: float | None = None, *, points: 
     """
     horizon = data.duration if horizon is None else float(horizon)
     if not 0.0 < horizon < float("inf"):
-        raise InputError(f"The horizon must be a positive number of {data.time_unit}s, got {horizon:g}.")
+        raise InputError(f"The horizon must be a positive number (in {plural(data.time_unit)}), got {horizon:g}.")
     start = float(data.times[-1][-1])
     if points is not None:
         return start + torch.linspace(0.0, horizon, points + 1, dtype=torch.float64)

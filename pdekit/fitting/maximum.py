@@ -19,7 +19,7 @@ from pdekit.fitting.choose import Method, transition_density
 from pdekit.fitting.densities import MixedTransition, TransitionDensity
 from pdekit.fitting.grid_density import FokkerPlanckTransition
 from pdekit.fitting.likelihood import NegativeLogLikelihood
-from pdekit.fitting.optimise import Minimum, minimise
+from pdekit.fitting.optimise import Descent, Minimum, descend, finish
 from pdekit.fitting.starting_values import parameter_scale, starting_values
 from pdekit.symbolic import SymbolicSDE
 
@@ -136,17 +136,18 @@ class _Search:
         """From one starting point to the refined maximum."""
         density = transition_density(self.model, self.pairs, start, self.method)
         free = ~self.held
-        objective, minimum = self._descend(density, free, start, tolerance=1e-3 if _depends_on_grid(density) else 1e-8)
-        theta = objective.theta(torch.from_numpy(minimum.point)).detach()
+        objective, descent = self._descend(density, free, start)
         if _depends_on_grid(density):
             # The first grid was made for the starting values; from here on it suits the estimate.
+            theta = objective.theta(torch.from_numpy(descent.point)).detach()
             density = transition_density(self.model, self.pairs, theta, self.method)
-            objective, minimum = self._descend(density, free, theta)
+            objective, descent = self._descend(density, free, theta, descent.inverse)
+        minimum = self._finish(objective, descent)
         stuck = self._at_bound(objective, minimum, free)
         if stuck.any():
             theta = objective.theta(torch.from_numpy(minimum.point)).detach()
             free = free & ~stuck
-            objective, minimum = self._descend(objective.density, free, theta)
+            objective, minimum = self._minimise(objective.density, free, theta)
         refined = self._refine(objective, minimum, free)
         names = tuple(n for n, s in zip(self.model.param_names, stuck, strict=True) if s)
         theta = refined.objective.theta(torch.from_numpy(refined.minimum.point + refined.correction)).detach()
@@ -163,9 +164,15 @@ class _Search:
             start=start,
         )
 
-    def _descend(
-        self, density: TransitionDensity, free: np.ndarray, theta: Tensor, tolerance: float = 1e-8
+    def _minimise(
+        self, density: TransitionDensity, free: np.ndarray, theta: Tensor, inverse: np.ndarray | None = None
     ) -> tuple[NegativeLogLikelihood, Minimum]:
+        objective, descent = self._descend(density, free, theta, inverse)
+        return objective, self._finish(objective, descent)
+
+    def _descend(
+        self, density: TransitionDensity, free: np.ndarray, theta: Tensor, inverse: np.ndarray | None = None
+    ) -> tuple[NegativeLogLikelihood, Descent]:
         objective = NegativeLogLikelihood(density, self.bijection, free, theta)
         eta = objective.eta(theta)
         value, _ = objective(eta)
@@ -173,11 +180,20 @@ class _Search:
             raise ConvergenceError(
                 f"The observations are impossible at {self.model.named(theta)}; give other starting values by start={{...}}."
             )
-        scale = parameter_scale(theta, list(self.bijection.bounds))[free]
         report = lambda value: self.progress(density.route, -value)  # noqa: E731
-        minimum = minimise(objective, eta, scale=scale, tolerance=tolerance, callback=report)
-        self.evaluations += minimum.evaluations
-        return objective, minimum
+        descent = descend(objective, eta, scale=self._scale(objective, eta), inverse=inverse, callback=report)
+        self.evaluations += descent.evaluations
+        return objective, descent
+
+    def _finish(self, objective: NegativeLogLikelihood, descent: Descent) -> Minimum:
+        minimum = finish(objective, descent, scale=self._scale(objective, descent.point))
+        self.evaluations += minimum.evaluations - descent.evaluations
+        self.progress(objective.density.route, -minimum.value)
+        return minimum
+
+    def _scale(self, objective: NegativeLogLikelihood, eta: np.ndarray) -> np.ndarray:
+        theta = objective.theta(torch.from_numpy(eta)).detach()
+        return parameter_scale(theta, list(self.bijection.bounds))[objective.free]
 
     def _at_bound(self, objective: NegativeLogLikelihood, minimum: Minimum, free: np.ndarray) -> np.ndarray:
         """Which parameters ran into a bound: going much closer to it costs no likelihood."""
@@ -214,7 +230,7 @@ class _Search:
                 return _Refined(objective, minimum, loglik, move, move / errors)
             if shift < _NEAR:
                 return self._correct(objective, minimum, better, move, inverse)
-            objective, minimum = self._descend(better.density, free, theta)
+            objective, minimum = self._minimise(better.density, free, theta, inverse)
 
     def _correct(
         self,
@@ -237,9 +253,8 @@ class _Search:
                 loglik = -value - 0.5 * float(gradient @ step)
                 return _Refined(objective, minimum, loglik, correction, move / errors / 16.0)
             if np.abs(correction / errors).max() > 2.0 * _NEAR:
-                objective, minimum = self._descend(
-                    better.density, objective.free, objective.theta(torch.from_numpy(minimum.point)).detach()
-                )
+                theta = objective.theta(torch.from_numpy(minimum.point)).detach()
+                objective, minimum = self._minimise(better.density, objective.free, theta, inverse)
                 return self._refine(objective, minimum, objective.free)
 
     def _finite(self, objective: NegativeLogLikelihood, point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -272,7 +287,7 @@ class _Search:
         if np.abs(move / errors).max(initial=0.0) < _LARGEST_BRIDGE_TERM:
             return objective, minimum
         density = transition_density(self.model, self.pairs, theta, "fokker-planck")
-        return self._descend(density, free, theta)
+        return self._minimise(density, free, theta, np.linalg.inv(minimum.hessian))
 
 
 @dataclass(frozen=True)

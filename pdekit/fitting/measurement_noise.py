@@ -22,6 +22,8 @@ from pdekit.report import Flag
 # A correlation weaker than this moves sigma^2 by less than about two per cent per per cent.
 _HARMLESS = -0.02
 _GRAVE = -0.1
+# A drift of the wrong shape leaves a negative correlation too, but one that goes on at lags 2 and 3.
+_LASTING = 0.35
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def check_measurement_noise(evidence: Evidence, residuals: Residuals) -> Check:
     found, state = estimates[worst], evidence.model.state_names[worst]
     p_value = min(1.0, found.p_value * dim)
     statistic = f"corr(r_i, r_i-1) = {found.correlation:+.3f}"
-    lasting = found.later < 0.5 * found.correlation
+    lasting = found.later < _LASTING * found.correlation
     if p_value >= LEVEL or found.correlation > _HARMLESS or lasting:
         detail = (
             f"Successive residuals have a correlation of {found.correlation:+.3f}; noise on the readings would make "
@@ -111,7 +113,8 @@ def check_measurement_noise(evidence: Evidence, residuals: Residuals) -> Check:
     )
     action = (
         "Subsample: the share of noise falls in proportion to the step. If estimates change with the step, trust the "
-        "coarser ones; or average neighbouring readings before you fit."
+        "coarser ones; or average neighbouring readings before you fit. A drift that is too simple can look alike: "
+        "try a richer one."
     )
     severity = "serious" if found.correlation < _GRAVE else "warning"
     return Check(

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Within a hundredth of a standard error (decrement 1e-4 / 2) a likelihood's Hessian stays as it is.
+_STILL = 1e-4
+_MOST_HESSIANS = 8
+
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
@@ -35,33 +39,69 @@ class Minimum:
     converged: bool
 
 
+@dataclass(frozen=True)
+class Descent:
+    """Where a quasi-Newton descent came to rest.
+
+    Attributes:
+        point: The point, (k,).
+        value: The function there.
+        gradient: Its gradient there, (k,).
+        inverse: An approximation to the inverse Hessian, (k, k).
+        evaluations: How often the function and its gradient were evaluated.
+    """
+
+    point: np.ndarray
+    value: float
+    gradient: np.ndarray
+    inverse: np.ndarray
+    evaluations: int
+
+
 def minimise(
-    objective: Objective,
-    start: np.ndarray,
-    *,
-    scale: np.ndarray | None = None,
-    tolerance: float = 1e-8,
-    max_iterations: int = 200,
-    callback: Callable[[float], None] | None = None,
+    objective: Objective, start: np.ndarray, *, scale: np.ndarray | None = None, tolerance: float = 1e-8
 ) -> Minimum:
-    """Minimises `objective` from `start`.
+    """Minimises `objective` from `start`: `descend`, then `finish`.
 
     Args:
         objective: Returns (value, gradient); a value that is not finite marks a point outside the domain.
         start: Starting point, (k,); the objective must be finite there.
         scale: The size of a sensible change of each variable, (k,); 1 by default.
         tolerance: Stop when another Newton step would lower the value by less than this.
-        max_iterations: Of the quasi-Newton descent.
+    """
+    return finish(objective, descend(objective, start, scale=scale), scale=scale, tolerance=tolerance)
+
+
+def descend(
+    objective: Objective,
+    start: np.ndarray,
+    *,
+    scale: np.ndarray | None = None,
+    inverse: np.ndarray | None = None,
+    tolerance: float = 1e-6,
+    max_iterations: int = 200,
+    callback: Callable[[float], None] | None = None,
+) -> Descent:
+    """Quasi-Newton (BFGS) descent until the next step promises less than `tolerance`.
+
+    Args:
+        objective: As in `minimise`.
+        start: As in `minimise`.
+        scale: As in `minimise`.
+        inverse: The inverse Hessian to begin with, (k, k); by default from forward differences of the gradient.
+        tolerance: Stop when g^T H^{-1} g / 2 is below this.
+        max_iterations: Most steps.
         callback: Called with the value after every accepted step.
     """
     counted = _Counter(objective)
     point = np.array(start, dtype=float)
-    size = np.ones_like(point) if scale is None else np.asarray(scale, dtype=float)
+    size = _size(point, scale)
     value, gradient = counted(point)
-    inverse = _inverse_or_descent(_forward_hessian(counted, point, gradient, size))
+    if inverse is None:
+        inverse = _inverse_or_descent(_forward_hessian(counted, point, gradient, size))
     for _ in range(max_iterations):
         direction = -inverse @ gradient
-        if -0.5 * float(gradient @ direction) < 1e-2 * max(tolerance, 1e-4):
+        if -0.5 * float(gradient @ direction) < tolerance:
             break
         step = _line_search(counted, point, value, gradient, direction, size)
         if step is None:
@@ -71,53 +111,44 @@ def minimise(
         point, value, gradient = point + move, new_value, new_gradient
         if callback:
             callback(value)
-    return _newton(counted, point, value, gradient, inverse, size, tolerance)
+    return Descent(point, value, gradient, inverse, counted.count)
 
 
-def _newton(
-    counted: "_Counter",
-    point: np.ndarray,
-    value: float,
-    gradient: np.ndarray,
-    inverse: np.ndarray,
-    size: np.ndarray,
-    tolerance: float,
+def finish(
+    objective: Objective, descent: Descent, *, scale: np.ndarray | None = None, tolerance: float = 1e-8
 ) -> Minimum:
-    """Newton steps with the Hessian kept while it contracts fast, and made anew where the result is reported."""
-    for _ in range(8):
+    """Newton steps from where a descent came to rest; the Hessian of the last one is reported."""
+    counted = _Counter(objective, descent.evaluations)
+    point, value, gradient, inverse = descent.point, descent.value, descent.gradient, descent.inverse
+    size = _size(point, scale)
+    for _ in range(_MOST_HESSIANS):
         hessian = central_hessian(counted, point, difference_steps(inverse, point, size))
         inverse = _inverse_or_descent(hessian)
-        decrement = newton_decrement(hessian, gradient)
-        if decrement < tolerance:
-            return Minimum(point, value, gradient, hessian, decrement, counted.count, True)
-        direction = -inverse @ gradient
-        for _ in range(3):
-            step = _line_search(counted, point, value, gradient, direction, size)
+        first = decrement = newton_decrement(hessian, gradient)
+        while decrement >= tolerance:
+            step = _line_search(counted, point, value, gradient, -inverse @ gradient, size)
             if step is None:
-                break
+                # At the rounding of a sum of many terms nothing descends any more; that is convergence too.
+                converged = decrement < max(tolerance, 1e-9 * abs(value))
+                return Minimum(point, value, gradient, hessian, decrement, counted.count, converged)
             move, value, gradient = step
             point = point + move
-            direction = -inverse @ gradient
-            if 0.5 * abs(float(gradient @ direction)) < 0.01 * tolerance:
+            decrement, previous = newton_decrement(hessian, gradient), decrement
+            if not decrement < 0.1 * previous:
                 break
-        else:
-            continue
-        if step is None:
-            break
-        # The point moved by far less than its standard error, and the Hessian with it.
-        if np.isfinite(decrement) and decrement < 1e-4:
-            decrement = newton_decrement(hessian, gradient)
-            return Minimum(point, value, gradient, hessian, decrement, counted.count, decrement < tolerance)
-    hessian = central_hessian(counted, point, difference_steps(inverse, point, size))
-    decrement = newton_decrement(hessian, gradient)
-    # At the rounding of a sum of many terms no step descends any more; that is convergence too.
-    floor = 1e-12 * max(1.0, abs(value))
-    return Minimum(point, value, gradient, hessian, decrement, counted.count, decrement < max(tolerance, 1e3 * floor))
+        # With so small a first step the Hessian has not changed; otherwise it is made anew where the result is.
+        if decrement < tolerance and first < _STILL:
+            return Minimum(point, value, gradient, hessian, decrement, counted.count, True)
+    return Minimum(point, value, gradient, hessian, decrement, counted.count, decrement < tolerance)
+
+
+def _size(point: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
+    return np.ones_like(point) if scale is None else np.asarray(scale, dtype=float)
 
 
 class _Counter:
-    def __init__(self, objective: Objective) -> None:
-        self._objective, self.count = objective, 0
+    def __init__(self, objective: Objective, count: int = 0) -> None:
+        self._objective, self.count = objective, count
 
     def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         self.count += 1

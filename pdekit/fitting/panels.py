@@ -8,8 +8,8 @@ from scipy.stats import binom, norm
 from torch import Tensor
 
 from pdekit.data import Trajectories
-from pdekit.data.times import SECONDS, calendar, plural
-from pdekit.fitting.curves import BINNED_LABEL, BinnedIncrements, Curve
+from pdekit.data.times import SECONDS, UNKNOWN_UNIT, calendar, plural
+from pdekit.fitting.curves import BINNED_LABEL, BinnedIncrements, Curve, Which
 from pdekit.fitting.stationary import StationaryDensity
 from pdekit.report import add_legend, plain_label, style
 from pdekit.simulation import Simulation
@@ -17,7 +17,7 @@ from pdekit.simulation import Simulation
 # A line of so many columns fills the width of a page; more only makes the page heavy.
 _COLUMNS = 1200
 # Above this many, points and cyclic lines are drawn as a picture inside the picture.
-_MANY = 3000
+_MANY = 1500
 _SAMPLE_PATHS = 3
 _THIN = 0.9
 # Densities are cut at this multiple of the highest bar.
@@ -38,13 +38,19 @@ def draw_series(axes: Any, data: Trajectories, component: int, future: Simulatio
 def _draw_future(axes: Any, data: Trajectories, future: Simulation, component: int) -> None:
     when = _moments(data, future.times.numpy())
     x = future.values[..., component].double()
-    low, lower, middle, upper, high = (
-        x.quantile(torch.tensor([0.025, 0.25, 0.5, 0.75, 0.975], dtype=torch.float64), dim=1).numpy()
+    levels = torch.tensor([0.025, 0.25, 0.5, 0.75, 0.975], dtype=torch.float64)
+    low, lower, middle, upper, high = x.quantile(levels, dim=1).numpy()
+    axes.fill_between(
+        when, low, high, color=style.SIMULATED, alpha=0.14, linewidth=0, label="95 % of simulated futures"
     )
-    axes.fill_between(when, low, high, color=style.SIMULATED, alpha=0.14, linewidth=0, label="95 % of simulated futures")
     axes.fill_between(when, lower, upper, color=style.SIMULATED, alpha=0.22, linewidth=0, label="50 %")
     axes.plot(when, x[:, :_SAMPLE_PATHS].numpy(), color=style.SIMULATED, linewidth=0.6, alpha=0.7)
     axes.plot(when, middle, color=style.SIMULATED, linewidth=1.6, label="median")
+
+
+def legend_above(axes: Any) -> None:
+    """A legend in one row above the axes, where it hides nothing."""
+    add_legend(axes, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, borderaxespad=0.1, columnspacing=1.2)
 
 
 def label_time(axes: Any, data: Trajectories) -> None:
@@ -56,15 +62,16 @@ def label_time(axes: Any, data: Trajectories) -> None:
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
     else:
-        axes.set_xlabel(f"time ({plural(data.time_unit)})" if data.time_unit in SECONDS else plain_label(data.time_unit))
+        unit = "" if data.time_unit == UNKNOWN_UNIT else f" ({plain_label(plural(data.time_unit))})"
+        axes.set_xlabel(f"time{unit}")
 
 
-def draw_curve(axes: Any, curve: Curve, binned: BinnedIncrements, which: str, *, zero: bool = False) -> None:
+def draw_curve(axes: Any, curve: Curve, binned: BinnedIncrements, which: Which) -> None:
     """A coefficient with its 95 % band over the binned estimates."""
     values, errors = (
         (binned.drift, binned.drift_stderr) if which == "drift" else (binned.diffusion, binned.diffusion_stderr)
     )
-    if zero:
+    if which == "drift":
         axes.axhline(0.0, color=style.MUTED, linewidth=0.8)
     axes.errorbar(
         binned.x.numpy(), values.numpy(), 1.96 * errors.numpy(), fmt="o", markersize=3.2, color=style.OBSERVED,
@@ -73,7 +80,8 @@ def draw_curve(axes: Any, curve: Curve, binned: BinnedIncrements, which: str, *,
     band = curve.band()
     x = curve.x.numpy()
     if band is not None:
-        axes.fill_between(x, *(end.numpy() for end in band), color=style.BAND, alpha=0.45, linewidth=0, label="95 % band")
+        low, high = (end.numpy() for end in band)
+        axes.fill_between(x, low, high, color=style.BAND, alpha=0.45, linewidth=0, label="95 % band")
     axes.plot(x, curve.value.numpy(), color=style.FITTED, linewidth=2.0, label="fitted")
     _keep_in_view(axes, curve, values)
 
@@ -158,7 +166,7 @@ def draw_pit(axes: Any, pit: np.ndarray) -> None:
     axes.set_ylim(0.0, 1.25 * max(float(height.max()) / expected, high))
     axes.set_xlabel("PIT, P(X ≤ observed | one step before)")
     axes.set_ylabel("relative frequency")
-    add_legend(axes, loc="upper right")
+    legend_above(axes)
 
 
 def draw_quantiles(axes: Any, residuals: np.ndarray, label: str) -> None:
@@ -178,7 +186,7 @@ def draw_quantiles(axes: Any, residuals: np.ndarray, label: str) -> None:
     axes.plot(theory, ordered[k - 1], "o", markersize=2.4, color=style.OBSERVED, label=label)
     axes.set_xlabel("normal quantile")
     axes.set_ylabel("residual")
-    add_legend(axes, loc="upper left")
+    legend_above(axes)
 
 
 def draw_residuals(axes: Any, data: Trajectories, times: np.ndarray, residuals: np.ndarray) -> None:
@@ -202,22 +210,24 @@ def draw_autocorrelation(
     axes.axhline(0.0, color=style.MUTED, linewidth=0.8)
     if band is not None:
         low, middle, high = (part.numpy() for part in band)
-        axes.fill_between(lag, low, high, color=style.SIMULATED, alpha=0.22, linewidth=0, label="95 % of simulated records")
+        axes.fill_between(
+            lag, low, high, color=style.SIMULATED, alpha=0.22, linewidth=0, label="95 % of simulated records"
+        )
         axes.plot(lag, middle, color=style.SIMULATED, linewidth=1.4, label="their median")
     axes.plot(lag, observed.numpy(), "o-", markersize=2.8, linewidth=0.9, color=style.OBSERVED, label="observed")
-    axes.set_xlabel(f"lag ({plural(unit)})")
+    axes.set_xlabel(f"lag ({plain_label(plural(unit))})")
     axes.set_ylabel("autocorrelation")
     axes.set_xlim(0.0, float(lag[-1]))
-    add_legend(axes, loc="best")
+    legend_above(axes)
 
 
 def draw_phase_plane(axes: Any, data: Trajectories, x: Tensor, y: Tensor, drift: Tensor) -> None:
-    """Two states against one another over the streamlines of the fitted drift, (ny, nx, 2) on the grid x (nx,), y (ny,)."""
+    """Two states over the streamlines of the fitted drift, (ny, nx, 2) on the grid x (nx,), y (ny,)."""
     for path in data.values:
         many = len(path) > _MANY
-        axes.plot(*path.T.numpy(), color=style.OBSERVED, linewidth=0.5, alpha=0.6, rasterized=many)
+        axes.plot(*path.T.numpy(), color=style.OBSERVED, linewidth=0.8, alpha=0.8, rasterized=many, zorder=3)
     speed = torch.hypot(drift[..., 0] / (x[-1] - x[0]), drift[..., 1] / (y[-1] - y[0]))
-    width = (0.4 + 1.4 * (speed / speed.max().clamp_min(1e-300)).sqrt()).numpy()
+    width = (0.3 + 1.0 * (speed / speed.max().clamp_min(1e-300)).sqrt()).numpy()
     axes.streamplot(
         x.numpy(), y.numpy(), drift[..., 0].numpy(), drift[..., 1].numpy(), color=style.FITTED, linewidth=width,
         density=1.1, arrowsize=0.8,
@@ -230,12 +240,11 @@ def draw_phase_plane(axes: Any, data: Trajectories, x: Tensor, y: Tensor, drift:
 
 def thinned_line(t: np.ndarray, x: np.ndarray, columns: int = _COLUMNS) -> tuple[np.ndarray, np.ndarray]:
     """A long line as the lowest and highest point of each of `columns` stretches, in their order: it looks the same."""
-    if len(t) <= 4 * columns:
+    if len(t) <= 3 * columns:
         return t, x
-    index = []
-    for part in np.array_split(np.arange(len(t)), columns):
-        index.append(np.unique([part[0], part[x[part].argmin()], part[x[part].argmax()]]))
-    chosen = np.concatenate([*index, [len(t) - 1]])
+    parts = np.array_split(np.arange(len(t)), columns)
+    kept = [np.unique([part[0], part[x[part].argmin()], part[x[part].argmax()]]) for part in parts]
+    chosen = np.concatenate([*kept, [len(t) - 1]])
     return t[chosen], x[chosen]
 
 
@@ -246,7 +255,7 @@ def _dated(data: Trajectories) -> bool:
     last = max(float(t[-1]) for t in data.times)
     seconds = SECONDS[data.time_unit]
     first_year = int(str(data.origin)[:4]) if str(data.origin)[:4].isdigit() else 0
-    return 1 < first_year and first_year + 3.0 * last * seconds / SECONDS["year"] < 9000
+    return first_year > 1 and first_year + 3.0 * last * seconds / SECONDS["year"] < 9000
 
 
 def _moments(data: Trajectories, times: np.ndarray) -> np.ndarray:

@@ -108,9 +108,7 @@ def _affordable(paths: list[tuple[Tensor, Tensor]], dt: float) -> list[tuple[Ten
     return kept or [(paths[0][0][:2], paths[0][1][:2])]
 
 
-def _simulate_alike(
-    sde: SDE, paths: list[tuple[Tensor, Tensor]], dt: float, seed: int
-) -> tuple[Tensor, ...]:
+def _simulate_alike(sde: SDE, paths: list[tuple[Tensor, Tensor]], dt: float, seed: int) -> tuple[Tensor, ...]:
     """(n_p, records, d) per path; paths observed at the same times are simulated together."""
     groups: dict[bytes, list[int]] = {}
     for i, (t, _) in enumerate(paths):

@@ -3,22 +3,29 @@
 import hashlib
 import os
 import platform
+from dataclasses import replace
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdekit.data import Trajectories
+from pdekit.data.times import plural
 from pdekit.errors import ModelError
 from pdekit.fitting.figures import report_figures
 from pdekit.fitting.summary import facts, parameter_table
-from pdekit.report import Facts, Flag, Formula, Page, Section, Table
+from pdekit.report import Facts, Flag, Formula, Page, Section
 from pdekit.symbolic import SymbolicSDE
 
 if TYPE_CHECKING:
     from pdekit.fitting.result import Fit
 
 _PACKAGES = ("pdekit", "torch", "numpy", "scipy", "sympy", "matplotlib")
+_SOURCES = {
+    "fokker-planck": "Lo (1988), Econometric Theory 4 (likelihood through the Fokker-Planck equation)",
+    "bridge": "Beskos et al. (2006), J. R. Stat. Soc. B 68 (transition densities from Brownian bridges)",
+    "euler": "Florens-Zmirou (1989), Statistics 20 (Euler likelihood)",
+}
 _KEY_FACTS = ("Transitions", "Duration", "Step", "Log-likelihood", "AIC", "BIC", "Status")
 
 
@@ -55,8 +62,8 @@ def build_page(fit: "Fit", *, command: str | None = None) -> Page:
             Section("Summary", (*_equations(fit), parameter_table(fit), *_reading(fit))),
             Section("What to know before using it", _findings(fit)),
             Section("Figures", report_figures(fit)),
-            Section("Diagnostics", (fit.diagnostics().table(),)),
-            Section("Data", _data(fit.data)),
+            Section("Diagnostics", (replace(fit.diagnostics().table(), title=""),)),
+            Section("Data", (_data(fit.data),)),
             Section("Method", _method(fit)),
             Section("To reproduce this page", _reproduction(fit, command)),
         ),
@@ -78,12 +85,12 @@ def _equations(fit: "Fit") -> list[Formula | str]:
 
 
 def with_numbers(model: SymbolicSDE, values: dict[str, float]) -> str | None:
-    """The equation in LaTeX with parameters to four digits; None where a rounded value is not allowed.
+    r"""The equation in LaTeX with parameters to four digits; None where a rounded value is not allowed.
 
     Example:
         >>> import pdekit as pk
         >>> print(with_numbers(pk.models.get("ou"), {"theta": 0.123456, "mu": 1.0, "sigma": 0.5}))
-        d X_{t} = \\left(0.1235 - 0.1235 X_{t}\\right) \\, d t + 0.5 \\, d W_{t}
+        d X_{t} = \left(0.1235 - 0.1235 X_{t}\right) \, d t + 0.5 \, d W_{t}
     """
     try:
         return model.fix(**{name: float(f"{value:.4g}") for name, value in values.items()}).latex()
@@ -96,19 +103,23 @@ def _reading(fit: "Fit") -> list[str]:
     out = []
     if fit.status != "converged":
         out.append(
-            "The search for the maximum of the likelihood did not converge. The numbers above are where it stopped, not estimates."
+            "The search for the maximum of the likelihood did not converge. The numbers above are where it stopped, "
+            "not estimates."
         )
-    out += [_parameter_sentence(fit)]
+    if sentence := _parameter_sentence(fit):
+        out.append(sentence)
     time = fit.diagnostics().relaxation_time
     if time is not None and time > 0:
-        unit = fit.data.time_unit
-        stretches = fit.data.duration / time
         out.append(
-            f"The fitted process forgets its past within about {time:.3g} {unit}{'' if time == 1 else 's'}, so the record holds "
-            f"about {stretches:.3g} independent stretches. What is learned about the drift depends on that number, not on how "
-            "many observations there are; what is learned about the noise depends on the observations."
+            f"The fitted process forgets its past within about {time:.3g} {plural(fit.data.time_unit)}, so the record "
+            f"holds about {_rounded(fit.data.duration / time)} independent stretches. How well the drift is known "
+            "depends on that number, not on how many observations there are; how well the noise is known, on the observations."
         )
     return out
+
+
+def _rounded(count: float) -> str:
+    return f"{float(f'{count:.2g}'):,.0f}" if count >= 10 else f"{count:.1f}"
 
 
 def _parameter_sentence(fit: "Fit") -> str:
@@ -135,11 +146,13 @@ def _findings(fit: "Fit") -> tuple[Flag, ...]:
     return fit.flags or (Flag("ok", "Nothing to report", "No check raised a flag."),)
 
 
-def _data(data: Trajectories) -> tuple[str | Table | Facts, ...]:
+def _data(data: Trajectories) -> Facts:
+    """What `describe` says, line by line: the record, the steps, the range of each state, the notes."""
     lines = data.describe().splitlines()
-    told = lines[: len(lines) - len(data.notes)] if data.notes else lines
-    body = " ".join(line.rstrip(".") + "." for line in told)
-    return (body, *data.notes)
+    items = [("Record", lines[0]), ("Steps", lines[1])]
+    items += [(name, line.removeprefix(f"{name}: ")) for name, line in zip(data.names, lines[2:], strict=False)]
+    items += [("Notes", "\n".join(data.notes))] if data.notes else []
+    return Facts(tuple(items))
 
 
 def _method(fit: "Fit") -> tuple[str | Facts, ...]:
@@ -162,24 +175,26 @@ def _method(fit: "Fit") -> tuple[str | Facts, ...]:
 
 
 def _explanation(fit: "Fit") -> str:
-    return (
-        "Maximum likelihood. Each transition between consecutive observations contributes the logarithm of its transition density "
-        "under the SDE, computed as named below. Standard errors come from the observed information (the curvature of the "
-        "log-likelihood at its maximum), robust ones from the sandwich of curvature and scores. PIT values are the fitted "
-        "transition distribution at each observation, so they are exact at any step that the transition density is."
+    text = (
+        "Maximum likelihood: each step between consecutive observations contributes the logarithm of its transition "
+        "density under the SDE, computed as named below. Standard errors come from the observed information (the "
+        "curvature of the log-likelihood at its maximum), robust ones from the sandwich of curvature and scores."
     )
+    if fit.model.dim == 1:
+        text += (
+            " PIT values are the fitted transition distribution at each observation, so they are right at any step at "
+            "which the transition density is."
+        )
+    return text
 
 
 def _sources(fit: "Fit") -> list[str]:
     route = fit.route.lower()
-    sources = ["White (1982), Econometrica 50 (sandwich covariance)", "Rosenblatt (1952), Ann. Math. Stat. 23 (PIT)"]
-    if "fokker-planck" in route:
-        sources.insert(0, "Lo (1988), Econometric Theory 4 (likelihood through the Fokker-Planck equation)")
-    if "bridge" in route:
-        sources.insert(0, "Beskos, Papaspiliopoulos, Roberts and Fearnhead (2006), J. R. Stat. Soc. B 68 (bridge representation)")
-    if "euler" in route:
-        sources.insert(0, "Florens-Zmirou (1989), Statistics 20 (Euler likelihood)")
-    return [f"Sources: {'; '.join(sources)}."]
+    found = [source for word, source in _SOURCES.items() if word in route]
+    found += ["White (1982), Econometrica 50 (sandwich covariance)"]
+    if fit.model.dim == 1:
+        found += ["Rosenblatt (1952), Ann. Math. Stat. 23 (PIT)"]
+    return [f"Sources: {'; '.join(found)}."]
 
 
 def _domain(model: SymbolicSDE) -> list[str]:

@@ -16,7 +16,7 @@ from pdekit.fitting.bijection import Bijection
 from pdekit.fitting.densities import select_pairs
 from pdekit.fitting.euler import EulerTransition
 from pdekit.fitting.likelihood import NegativeLogLikelihood
-from pdekit.fitting.optimise import minimise
+from pdekit.fitting.optimise import descend
 from pdekit.symbolic import SymbolicSDE
 
 _MOST_PAIRS = 4_000
@@ -154,7 +154,7 @@ def _polish(density: EulerTransition, theta: Tensor, bounds: list[tuple[float, f
         return theta
     objective = NegativeLogLikelihood(density, Bijection(bounds), moves, theta)
     start = objective.eta(theta)
-    best = minimise(objective, start, scale=parameter_scale(theta, bounds)[moves], tolerance=1e-2, max_iterations=60)
+    best = descend(objective, start, scale=parameter_scale(theta, bounds)[moves], tolerance=1e-2, max_iterations=60)
     polished = objective.theta(torch.from_numpy(best.point)).detach().numpy()
     lower, upper = (np.array([b[i] for b in bounds]) for i in (0, 1))
     return torch.from_numpy(np.where(moves, _inside(polished, lower, upper), theta.numpy()))

@@ -1,7 +1,7 @@
-r"""The stationary density of a fitted SDE with one state, from the finite-volume chain.
+"""The stationary density of a fitted SDE with one state, from the finite-volume chain.
 
-The chain's stationary law is proportional to its speed masses M_i, so no matrix is decomposed. Open ends of the grid are
-artificial: they are moved outward until no mass is left near them. Where it never leaves, there is no stationary density.
+The chain's stationary law is proportional to its speed masses M_i, so no matrix is decomposed. Open ends of the grid
+are artificial: they are moved outward until no mass is left near them. Where it stays, there is no stationary density.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from pdekit.errors import NumericalError
 from pdekit.fokker_planck.coordinate import LampertiCoordinate
-from pdekit.fokker_planck.generator import FiniteVolumeGrid
+from pdekit.fokker_planck.generator import Coefficients, FiniteVolumeGrid
 from pdekit.symbolic import SymbolicSDE
 
 _CELLS = 2000
-_DOUBLINGS = 9
+_DOUBLINGS = 8
 # The share of the grid that counts as near an open end, and the mass that may be left there.
 _EDGE = 0.05
 _LEFT_OVER = 1e-4
@@ -91,11 +91,16 @@ def stationary_density(
         return NoStationaryDensity(_lowered(str(error)))
 
 
-def _widen(coefficients, domain: tuple[float, float], reach: tuple[float, float], name: str):  # noqa: ANN001, ANN202
-    noise = lambda x: coefficients(x)[1]  # noqa: E731
+def _widen(
+    coefficients: Coefficients, domain: tuple[float, float], reach: tuple[float, float], name: str
+) -> StationaryDensity | NoStationaryDensity:
+    def noise(x: Tensor) -> Tensor:
+        return coefficients(x)[1]
+
     ends = torch.tensor(reach, dtype=torch.float64)
     span = LampertiCoordinate(noise, domain, reach, 1e-9).to_y(ends).diff().item()
-    side = "large"
+    edge = int(_EDGE * _CELLS)
+    side = f"large {name}"
     for doubling in range(_DOUBLINGS):
         padding = span * 2.0**doubling
         coordinate = LampertiCoordinate(noise, domain, reach, padding)
@@ -103,13 +108,15 @@ def _widen(coefficients, domain: tuple[float, float], reach: tuple[float, float]
         grid = FiniteVolumeGrid(coordinate, y_lower - padding, y_upper + padding, _CELLS)
         chain = grid.assemble(coefficients)
         mass = chain.stationary()
-        edge = int(_EDGE * _CELLS)
+        if not bool(torch.isfinite(mass).all()):
+            break  # so far out that states overflow, and mass was still there before
         low = 0.0 if grid.closed_lower else float(mass[:edge].sum())
         high = 0.0 if grid.closed_upper else float(mass[-edge:].sum())
         if max(low, high) < _LEFT_OVER:
             pdf = torch.exp(chain.log_speed - torch.logsumexp(chain.log_mass, 0))
             return StationaryDensity(grid.centers, pdf, mass)
-        side = "both sides" if min(low, high) > 0.1 * max(low, high) else f"{'small' if low > high else 'large'} {name}"
+        both = min(low, high) > 0.1 * max(low, high)
+        side = "both sides" if both else f"{'small' if low > high else 'large'} {name}"
     return NoStationaryDensity(f"the probability of the fitted process runs off towards {side}.")
 
 

@@ -89,22 +89,20 @@ def check_separable(sde: SDE, t: Any, x0: Tensor) -> None:
     Raises:
         ModelError: If some g_i depends on another state.
     """
-    moved = _near(sde, x0[:1].expand(2, -1))
-    for row in moved:
-        others = row.repeat(sde.dim, 1)
-        others.diagonal().copy_(moved[0])
-        g = sde.diffusion(t, others).diagonal()
-        g0 = sde.diffusion(t, moved[:1])[0]
-        if not _close(g, g0):
-            i = int((g - g0).abs().argmax())
-            raise ModelError(
-                f"The noise is declared separable, but the diffusion of {sde.names[i]} depends on other states. "
-                "Declare separable=False and use EulerMaruyama()."
-            )
+    x, moved = _near(sde, x0[:1].expand(2, -1))
+    others = moved.repeat(sde.dim, 1)
+    others.diagonal().copy_(x)
+    g, expected = sde.diffusion(t, others).diagonal(), sde.diffusion(t, x.unsqueeze(0))[0]
+    if not _close(g, expected):
+        i = int((g - expected).abs().argmax())
+        raise ModelError(
+            f"The noise is declared separable, but the diffusion of {sde.names[i]} depends on other states. "
+            "Declare separable=False and use EulerMaruyama()."
+        )
 
 
 def _near(sde: SDE, x: Tensor) -> Tensor:
-    """Rows that differ from one another, close to `x` and inside the domain."""
+    """The rows of `x`, the first as it is and each next one farther away, inside the domain."""
     n, d = x.shape
     # Irrational multiples: no two states move alike, so a difference of states can't hide a dependence.
     weight = (

@@ -34,15 +34,15 @@ class Increments:
 class BrownianStream:
     """The Brownian motions that belong to a seed, block after block.
 
-    The stream depends on the seed, the number of paths, of motions and of draws, the dtype and the kind of device; not
-    on the number of threads, the step, or which times are kept.
+    The stream depends on the seed, the number of paths, states, motions and draws, the dtype and the kind of device;
+    not on the number of threads, the step, or which times are kept.
 
     Args:
         seed: Seed of the generator.
         paths: Number of independent copies.
         motions: Number m of Brownian motions per path.
         integrals: Whether `dz` is needed besides `dw`.
-        like: A tensor whose dtype and device the increments take.
+        like: The state (paths, d): increments take its dtype and device, and blocks of either fit the cache.
     """
 
     def __init__(self, seed: int, paths: int, motions: int, *, integrals: bool, like: Tensor) -> None:
@@ -50,15 +50,15 @@ class BrownianStream:
         self.shape = (paths, motions)
         self.like = like.detach()
         self.generator = torch.Generator(device=like.device).manual_seed(seed)
-        self.block_length = min(_LONGEST, max(1, _BLOCK // (self.draws * paths * motions)))
+        self.block_length = min(_LONGEST, max(1, _BLOCK // max(self.draws * paths * motions, like.numel())))
 
     def draw(self, h: Tensor) -> Increments:
         """Increments over the next steps, of lengths `h` (n,)."""
         z = self.like.new_empty((len(h), self.draws, *self.shape)).normal_(generator=self.generator)
-        root = h.sqrt().to(z).reshape(-1, 1, 1)
-        dw = z[:, 0].mul_(root)
-        if self.draws == 1:
-            return Increments(dw, None)
-        # Kloeden & Platen, (10.4.3): dz = h^(3/2) (z1 + z2/sqrt(3)) / 2.
-        dz = z[:, 1].mul_(root / sqrt(3.0)).add_(dw).mul_(0.5 * root.square())
-        return Increments(dw, dz)
+        # Row by row: one product over the block would wake torch's other threads, which on busy cores costs more.
+        for row, length in zip(z.unbind(), h.tolist(), strict=True):
+            row.mul_(sqrt(length))
+            if self.draws == 2:
+                # Kloeden & Platen, (10.4.3): dz = h^(3/2) (z1 + z2/sqrt(3)) / 2.
+                row[1].mul_(1 / sqrt(3)).add_(row[0]).mul_(length / 2)
+        return Increments(z[:, 0], z[:, 1] if self.draws == 2 else None)

@@ -86,7 +86,7 @@ def simulate(
         check_contract(sde, t0, start.detach())
     with torch.set_grad_enabled(_wants_gradients(sde, t0, start)):
         if isinstance(scheme, TorchSDE):
-            return scheme.solve(sde, start, times, dt=dt, seed=seed, boundary=boundary)
+            return scheme.solve(sde, start, times, dt=dt, seed=seed, boundary=boundary, progress=progress)
         scheme = scheme or default_scheme(sde)
         with torch.no_grad():
             check_scheme(scheme, sde, t0, start.detach())

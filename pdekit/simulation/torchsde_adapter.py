@@ -13,7 +13,7 @@ from pdekit.sde import SDE
 from pdekit.simulation.contract import check_separable
 from pdekit.simulation.equation import Equation
 from pdekit.simulation.result import Simulation
-from pdekit.simulation.stepping import Grid
+from pdekit.simulation.stepping import Grid, Progress
 
 Method = Literal["euler", "milstein", "srk", "euler_heun", "heun", "midpoint", "log_ode", "reversible_heun"]
 _ITO = ("euler", "milstein", "srk")
@@ -63,7 +63,17 @@ class TorchSDE:
     def __repr__(self) -> str:
         return f"TorchSDE({self.method!r}{', adjoint=True' if self.adjoint else ''})"
 
-    def solve(self, sde: SDE, x0: Tensor, times: Tensor, *, dt: float | None, seed: int, boundary: str) -> Simulation:
+    def solve(
+        self,
+        sde: SDE,
+        x0: Tensor,
+        times: Tensor,
+        *,
+        dt: float | None,
+        seed: int,
+        boundary: str,
+        progress: Progress | None,
+    ) -> Simulation:
         """Run torchsde; see `pdekit.simulate` for the arguments and the errors.
 
         Args:
@@ -73,19 +83,24 @@ class TorchSDE:
             dt: Longest step; required.
             seed: Seed of torchsde's Brownian path.
             boundary: The rule asked for.
+            progress: Called with (steps done, steps in all) after every leg.
         """
         if dt is None:
             raise InputError(f"{self!r} takes fixed steps: pass dt.")
         with torch.no_grad():
             sde = self._prepare(sde, times[0].to(x0), x0.detach(), boundary)
-        legs = list(_legs(Grid.build(times, dt)))
+        grid = Grid.build(times, dt)
+        legs = list(_legs(grid))
         seeds = torch.randint(2**62, (len(legs),), generator=torch.Generator().manual_seed(seed)).tolist()
-        x, outputs = x0, [x0.unsqueeze(0)]
+        x, outputs, done = x0, [x0.unsqueeze(0)], 0
         for leg, entropy in zip(legs, seeds, strict=True):
             states = self._solve_leg(sde, x, leg, entropy)
             _check(states, sde, leg)
             x = states[-1]
             outputs.append(states[1 : 1 + leg.outputs])
+            done += leg.steps
+            if progress is not None:
+                progress(done, len(grid.lengths))
         return Simulation(
             times=times,
             values=torch.cat(outputs),
@@ -156,11 +171,13 @@ class _Leg:
     Args:
         times: Start, output times and end (k,), float64.
         step: Length of the steps.
+        steps: Their number.
         outputs: How many of the times after the start were asked for; the end may not be one of them.
     """
 
     times: Tensor
     step: float
+    steps: int
     outputs: int
 
 
@@ -175,7 +192,8 @@ def _legs(grid: Grid) -> Iterator[_Leg]:
             stop += 1
         asked = [ends[i] for i in range(first, stop) if is_output[i]]
         tail = [] if is_output[stop - 1] else [ends[stop - 1]]
-        yield _Leg(torch.tensor([float(grid.starts[first]), *asked, *tail], dtype=torch.float64), step, len(asked))
+        edges = torch.tensor([float(grid.starts[first]), *asked, *tail], dtype=torch.float64)
+        yield _Leg(edges, step, stop - first, len(asked))
         first = stop
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -93,6 +94,17 @@ def test_the_domain_follows_from_a_square_root(cli, series):
     assert "closed form" in outcome.out
 
 
+def test_a_noise_without_stated_sign_comes_out_positive(cli, series):
+    document = json.loads(cli("fit", series, "--drift", "k*(m - x)", "--diffusion", "s", "--json").out)
+    assert document["notes"] == ["The sign of s makes no difference and is taken to be positive."]
+    assert document["params"]["s"]["estimate"] > 0
+    document = json.loads(
+        cli("fit", series, "--drift", "k*(m - x)", "--diffusion", "s", "--bounds", "s=:0", "--json").out
+    )
+    assert document["notes"] == []
+    assert document["params"]["s"]["estimate"] < 0
+
+
 def test_several_states_by_repeated_flags(cli, tmp_path):
     paths = np.random.default_rng(0).standard_normal((81, 2)) * 0.1
     rows = "".join(f"{0.1 * k:.6g},{a:.17g},{b:.17g}\n" for k, (a, b) in enumerate(paths))
@@ -111,7 +123,7 @@ def test_interrupted_writing_leaves_the_previous_result_whole(cli, tmp_path, ser
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
     def interrupted(*arguments, **options):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # what Ctrl-C sends
 
     monkeypatch.setattr(reporting_module, "write_report", interrupted)
     outcome = cli("fit", series, "--model", "ou", "--fix", "mu=1", "--out", "out", "--overwrite")

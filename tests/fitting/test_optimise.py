@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pdekit.fitting.optimise import central_hessian, minimise, newton_decrement
+from pdekit.fitting.optimise import central_hessian, descend, finish, minimise, newton_decrement
 
 
 def rosenbrock(p):
@@ -40,7 +40,8 @@ def test_does_not_care_for_units(unit):
 
 
 def test_no_minimum_is_not_called_one():
-    found = minimise(lambda p: (float(-p[0]), np.array([-1.0])), np.array([0.0]), max_iterations=20)
+    slope = lambda p: (float(-p[0]), np.array([-1.0]))
+    found = finish(slope, descend(slope, np.array([0.0]), max_iterations=20))
     assert not found.converged
 
 

@@ -76,8 +76,17 @@ def test_legs_join_at_times_nobody_asked_for(monkeypatch):
 def test_long_paths_are_cut_before_torchsde_exhausts_the_stack():
     # A single call fails somewhere above 10,000 steps.
     legs = list(_legs(Grid.build(torch.tensor([0.0, 50.0], dtype=torch.float64), 1e-3)))
-    assert max((leg.times[-1] - leg.times[0]) / leg.step for leg in legs) < 2000
+    assert max(leg.steps for leg in legs) < 2000
+    assert sum(leg.steps for leg in legs) == 50_000
     assert sum(leg.outputs for leg in legs) == 1
+
+
+def test_progress_is_reported_per_leg(monkeypatch):
+    monkeypatch.setattr("pdekit.simulation.torchsde_adapter._LEG", 4)
+    calls = []
+    options = {"scheme": TorchSDE("euler"), "dt": 0.1, "seed": 0, "progress": lambda *call: calls.append(call)}
+    simulate(OU, 1.0, [0.0, 1.0], **options)
+    assert calls == [(4, 10), (8, 10), (10, 10)]
 
 
 @pytest.mark.parametrize("adjoint", [False, True])
