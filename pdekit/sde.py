@@ -21,7 +21,8 @@ class SDE:
         drift: f(t, x) with x of shape (*batch, d); returns (*batch, d).
         diffusion: g(t, x), never g^2. Diagonal noise returns (*batch, d); every other `noise_type` (*batch, d, m).
         dim: The number of states d.
-        noise_type: `"diagonal"`, `"additive"` (g does not depend on x), `"scalar"` (m = 1) or `"general"`, as in torchsde.
+        noise_type: `"diagonal"`, `"additive"` (g does not depend on x), `"scalar"` (m = 1) or `"general"`, as in
+            torchsde.
         sde_type: `"ito"` or `"stratonovich"`; always declared, never guessed.
         noise_dim: The number of Brownian motions m; by default d.
         separable: Whether g_i depends on x_i only (diagonal noise). Milstein and the order-1.5 scheme require it.
@@ -48,7 +49,7 @@ class SDE:
     noise_dim: int | None = None
     separable: bool = False
     autonomous: bool = False
-    domain: tuple[tuple[float, float], ...] | None = None
+    domain: tuple[tuple[float, float], ...] = ()
     names: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -64,8 +65,10 @@ class SDE:
         if self.noise_dim is None:
             set_default(self, "noise_dim", 1 if self.noise_type == "scalar" else self.dim)
         if self.noise_type == "diagonal" and self.noise_dim != self.dim:
-            raise ModelError(f"Diagonal noise has one Brownian motion per state ({self.dim}), got noise_dim={self.noise_dim}.")
-        if self.domain is None:
+            raise ModelError(
+                f"Diagonal noise has one Brownian motion per state ({self.dim}), got noise_dim={self.noise_dim}."
+            )
+        if not self.domain:
             set_default(self, "domain", ((float("-inf"), float("inf")),) * self.dim)
         if not self.names:
             set_default(self, "names", ("x",) if self.dim == 1 else tuple(f"x{i + 1}" for i in range(self.dim)))

@@ -94,7 +94,9 @@ def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
             "seed": int(document["seed"]),
         }
     except (KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"The saved fit in {folder} is incomplete or damaged ({error}). Fit the model again.") from error
+        raise InputError(
+            f"The saved fit in {folder} is incomplete or damaged ({error}). Fit the model again."
+        ) from error
 
 
 def _maximum(model: SymbolicSDE, data: Trajectories, document: dict[str, Any], arrays: dict[str, Tensor]) -> Maximum:

@@ -44,7 +44,7 @@ def autocorrelation(
         Values (lags + 1, d) or (records, lags + 1, d).
 
     Example:
-        >>> t, x = torch.arange(4.0), torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
+        >>> t, x = torch.arange(4.0), torch.tensor([[1.0], [-1.0], [1.0], [-1.0]]).double()
         >>> autocorrelation((t,), (x,), slot=1.0, lags=2).values[:, 0].tolist()
         [1.0, -1.0, 1.0]
     """

@@ -4,12 +4,13 @@ With y = int dx / g the noise has unit strength and drift mu = f / g - g' / 2. B
 
     p(x1, dt | x0) = N(y1 - y0; 0, dt) / g(x1) * exp(int mu dy) * E[exp(-int_0^dt V(Y_s) ds)],   V = (mu^2 + mu') / 2,
 
-Y a Brownian bridge from y0 to y1 (Dacunha-Castelle and Florens-Zmirou 1986; Beskos et al. 2006). The expectation is taken
-to second order in dt: along the straight line, plus dt^2 V'' / 12 for the bridge's width and dt^3 V'^2 / 24 for the
-variance of the integral, all derivatives in y.
+Y a Brownian bridge from y0 to y1 (Dacunha-Castelle and Florens-Zmirou 1986; Beskos et al. 2006). The expectation is
+taken to second order in dt: along the straight line, plus dt^2 V'' / 12 for the bridge's width and dt^3 V'^2 / 24
+for the variance of the integral, all derivatives in y.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import sympy as sp
@@ -55,13 +56,13 @@ class BridgeExpressions:
     def of(cls, model: SymbolicSDE) -> "BridgeExpressions":
         """Derives them for an autonomous model with one state and one noise."""
         model = model.ito()
-        (x,), (f,), g = model.state, model.drift, model.diffusion_matrix[0, 0]
+        (x,), (f,), g = model.state, model.drift, cast(sp.Expr, model.diffusion_matrix[0, 0])
         along = lambda expression: g * sp.diff(expression, x)  # noqa: E731 - d/dy
         mu = sp.expand(f / g - sp.diff(g, x) / 2)
         steepness = sp.expand(along(mu))
         potential = sp.expand((mu**2 + steepness) / 2)
         force = sp.expand(along(potential))
-        taylor = [g]
+        taylor: list[sp.Expr] = [g]
         for order in range(2, _TAYLOR_ORDER + 1):
             taylor.append(sp.expand(along(taylor[-1]) / order))
         return cls(g, mu, steepness, potential, force, sp.expand(along(force)), tuple(taylor), x not in g.free_symbols)
@@ -88,7 +89,6 @@ class BridgeTransition:
         self._line = model.function([e.slope, e.potential])
         self._middle = model.function([e.force, e.curvature])
         self._taylor = model.function(list(e.taylor))
-
         self._x0, self._x1, self._dt = pairs.x0[:, 0], pairs.x1[:, 0], pairs.dt
         self._between = (self._x0[:, None] + (self._x1 - self._x0)[:, None] * _LINE)[..., None]
 
@@ -126,7 +126,10 @@ class BridgeTransition:
     def cdf(self, theta: Tensor) -> Tensor:
         """P(X_{t+dt} <= x1 | X_t = x0) of every pair, (n,), by quadrature of the density over the shorter tail."""
         with torch.no_grad():
-            out = [self._cdf(select_pairs(self.pairs, chosen), theta) for chosen in torch.arange(len(self._dt)).split(_CHUNK)]
+            out = [
+                self._cdf(select_pairs(self.pairs, chosen), theta)
+                for chosen in torch.arange(len(self._dt)).split(_CHUNK)
+            ]
             return torch.cat(out)
 
     def _cdf(self, pairs: Pairs, theta: Tensor) -> Tensor:
@@ -140,7 +143,9 @@ class BridgeTransition:
         nodes, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(_TAIL_NODES))
         w = w1[:, None] + width[:, None] * (0.5 + 0.5 * nodes)
         count = torch.full((len(w),), _TAIL_NODES)
-        repeated = Pairs(*(getattr(pairs, name).repeat_interleave(count, 0) for name in ("t", "dt", "x0", "x1", "path")))
+        repeated = Pairs(
+            *(getattr(pairs, name).repeat_interleave(count, 0) for name in ("t", "dt", "x0", "x1", "path"))
+        )
         tail = BridgeTransition(self.model, repeated, order=self.order, expressions=self.expressions)
         distance = ((w + slope[:, None]) * root[:, None]).flatten()
         density = tail._log_density_in_y(theta, distance, tail._states_on_line(theta, distance)).exp().view_as(w)

@@ -27,8 +27,8 @@ _CLEARANCE = 4.0
 def transition_density(model: SymbolicSDE, pairs: Pairs, theta: Tensor, method: Method = "auto") -> TransitionDensity:
     """The density of these pairs under `model`, good for parameters near `theta`.
 
-    `"auto"` takes a closed form where the model has one; for one state the Fokker-Planck grid, with the bridge for steps so
-    short that the grid would need many cells; otherwise Euler.
+    `"auto"` takes a closed form where the model has one; for one state the Fokker-Planck grid, with the bridge for
+    steps so short that the grid would need many cells; otherwise Euler.
 
     Raises:
         InputError: If the method is unknown.

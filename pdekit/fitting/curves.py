@@ -130,8 +130,8 @@ def coefficient_curve(evidence: Evidence, which: Which, component: int = 0, *, p
     # Rows don't see one another, so a row of parameters per state gives all gradients in one backward pass.
     rows = theta.expand(len(states), -1).clone().requires_grad_(True)
     value = coefficient(states, rows)
-    (slope,) = torch.autograd.grad(value.sum(), rows, allow_unused=True)
-    slope = torch.zeros_like(rows) if slope is None else slope
+    # A coefficient may have no parameter at all, and then no gradient either.
+    slope = torch.autograd.grad(value.sum(), rows)[0] if value.requires_grad else torch.zeros_like(rows)
     value = value.detach()
     if weights is not None:
         value, slope = weights @ value, weights @ slope

@@ -52,25 +52,29 @@ def fit(
         'converged'
     """
     if not isinstance(model, SymbolicSDE):
-        raise InputError(f"The model must be a SymbolicSDE, got {type(model).__name__}; pdekit.models holds ready ones.")
+        raise InputError(
+            f"The model must be a SymbolicSDE, got {type(model).__name__}; pdekit.models holds ready ones."
+        )
     if not isinstance(data, Trajectories):
-        raise InputError(f"The data must be Trajectories, got {type(data).__name__}; use Trajectories.from_dataframe or a sister.")
+        raise InputError(
+            f"The data must be Trajectories, got {type(data).__name__}; use Trajectories.from_dataframe or a sister."
+        )
     _check_values(model, start, "start")
     _check_values(model, fixed, "fixed")
     check_domain(model, data)
     if set(fixed or {}) >= set(model.param_names):
         raise InputError("Every parameter is held fixed, so there is nothing to estimate; leave at least one free.")
     with one_thread(len(data.pairs())):
-        maximum = maximise(
-            model, data.pairs(), method=method, start=start, fixed=fixed, seed=seed, progress=progress
-        )
+        maximum = maximise(model, data.pairs(), method=method, start=start, fixed=fixed, seed=seed, progress=progress)
         return Fit(model, data, maximum, covariances(maximum), method, seed)
 
 
 def _check_values(model: SymbolicSDE, values: Mapping[str, float] | None, what: str) -> None:
     for name, value in (values or {}).items():
         if name not in model.params:
-            raise InputError(f"`{what}` names {name!r}, but this model's parameters are {', '.join(model.param_names)}.")
+            raise InputError(
+                f"`{what}` names {name!r}, but this model's parameters are {', '.join(model.param_names)}."
+            )
         lower, upper = model.params[name]
         if not lower <= value <= upper:
             raise InputError(f"`{what}` sets {name} = {value:g}, outside its bounds ({lower:g}, {upper:g}).")
@@ -90,7 +94,8 @@ def check_domain(model: SymbolicSDE, data: Trajectories) -> None:
                 row = int(outside[0])
                 where = f" of path {label}" if data.n_paths > 1 else ""
                 raise DataError(
-                    f"{data.names[i]} = {float(values[row, i]):g} at time {float(times[row]):g} (observation {row + 1}{where}) is "
-                    f"outside the domain ({lower:g}, {upper:g}) of {model.name or 'the model'}; {len(outside)} observation(s) are. "
+                    f"{data.names[i]} = {float(values[row, i]):g} at time {float(times[row]):g} "
+                    f"(observation {row + 1}{where}) is outside the domain ({lower:g}, {upper:g}) of {model.name or 'the model'}; "
+                    f"{len(outside)} observation(s) are. "
                     "Choose a model that allows such values, or transform or shift the data."
                 )

@@ -29,12 +29,13 @@ class EulerTransition:
         quiet = _states_without_noise(self.model)
         if quiet:
             raise UnsupportedError(
-                f"One Euler step has no density: the noise does not reach {', '.join(quiet)} directly, so that its covariance is "
-                "singular. Give every state noise of its own, or fit the reduced equation of the states that have it."
+                f"One Euler step has no density: the noise does not reach {', '.join(quiet)} directly, so that its "
+                "covariance is singular. Give every state noise of its own, or fit the reduced "
+                "equation of the states that have it."
             )
         self._drift = self.model.function(list(self.model.drift))
         self._diffusion = self.model.function(
-            list(self.model.diffusion) if self._diagonal else self.model.diffusion_matrix
+            self.model.diffusion if self._diagonal else self.model.diffusion_matrix
         )
 
     def log_density(self, theta: Tensor) -> Tensor:
@@ -59,11 +60,13 @@ class EulerTransition:
     def cdf(self, theta: Tensor) -> Tensor:
         """P(X_{t+dt} <= x1 | X_t = x0) of every pair, (n,); one state only."""
         if self.model.dim > 1:
-            raise UnsupportedError("A distribution function needs one state; in several, use the standardised residuals.")
+            raise UnsupportedError(
+                "A distribution function needs one state; in several, use the standardised residuals."
+            )
         return torch.special.ndtr(self.residuals(theta)[:, 0])
 
     def residuals(self, theta: Tensor) -> Tensor:
-        """G^{-1} (x1 - x0 - f dt) / sqrt(dt), (n, d): independent standard normals if the model holds and dt is small."""
+        """G^{-1} (x1 - x0 - f dt) / sqrt(dt), (n, d): standard normals if model and small steps hold."""
         with torch.no_grad():
             t, dt, x0 = self.pairs.t[:, None], self.pairs.dt[:, None], self.pairs.x0
             miss = (self.pairs.x1 - x0 - self._drift(t, x0, theta) * dt) / torch.sqrt(dt)

@@ -18,8 +18,8 @@ class Evidence:
         data: The trajectories.
         pairs: Their transitions.
         theta: The estimate, (k,), in the order of `model.param_names`.
-        covariance: Its covariance (inverse observed information), (k, k); rows of parameters that were held or are at a bound
-            are zero.
+        covariance: Its covariance (inverse observed information), (k, k); rows of parameters that were held or are at
+            a bound are zero.
         density: The transition density bound to `pairs`.
         seed: Of everything random in the diagnostics.
     """

@@ -114,8 +114,8 @@ def _coefficient_caption(shown: Exhibits, component: int, which: Which) -> str:
         parts.append("It is taken at the middle of the record, because the coefficients depend on time.")
     if shown.several and which == "drift":
         parts.append(
-            "Points: mean increments over the time step, in bins of the fitted drift, with 95 % error bars. They lie on "
-            "the line if the drift fits, apart from their bias at coarse steps."
+            "Points: mean increments over the time step, in bins of the fitted drift, with 95 % error bars. They lie "
+            "on the line if the drift fits, apart from their bias at coarse steps."
         )
     else:
         parts.append(
@@ -196,8 +196,8 @@ def _distribution_figure(shown: Exhibits, component: int) -> Figure:
     if shown.diagnostics.pit is not None:
         title = "PIT residuals"
         caption = (
-            "Where each observation fell within the distribution predicted one step before. Flat if the model holds; a U "
-            "shape says that the fitted noise is too small, a hump that it is too large, a slope that the drift is off."
+            "Where each observation fell within the distribution predicted one step before. Flat if the model holds; "
+            "a U shape says that the fitted noise is too small, a hump that it is too large, a slope that the drift is off."
         )
     else:
         title = _title("Residual quantiles", shown, component)

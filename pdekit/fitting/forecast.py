@@ -22,7 +22,7 @@ def continue_paths(
     """Paths of the fitted SDE from the last observation of the last path on.
 
     Times continue those of the data, in steps of their median. States that step out of the model's domain are
-    reflected, unless `boundary` says otherwise. The parameters are the estimates; the paths leave out their uncertainty.
+    reflected, unless `boundary` says otherwise. The parameters are the estimates; their uncertainty is left out.
 
     Args:
         fit: The fit.

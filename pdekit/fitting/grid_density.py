@@ -13,8 +13,8 @@ from pdekit.fokker_planck.generator import Coefficients, FiniteVolumeGrid
 from pdekit.fokker_planck.transition import GridTransition
 from pdekit.symbolic import SymbolicSDE
 
-# Measured on double well, OU and CIR: five or six cells in a one-step standard deviation leave the estimate within a few
-# hundredths of a standard error.
+# Measured on double well, OU and CIR: five or six cells in a one-step standard deviation leave the estimate within a
+# few hundredths of a standard error.
 CELLS_PER_DEVIATION = 5.5
 PADDING_DEVIATIONS = 3.0
 LEAST_CELLS = 60
@@ -61,7 +61,8 @@ class FokkerPlanckTransition:
         """
         if model.dim != 1 or not model.autonomous:
             raise UnsupportedError(
-                "The Fokker-Planck likelihood needs one state and coefficients that don't depend on time; use method='euler'."
+                "The Fokker-Planck likelihood needs one state and coefficients that don't depend on time; "
+                "use method='euler'."
             )
         steps, step_index = pairs.distinct()
         x0, x1 = pairs.x0[:, 0], pairs.x1[:, 0]

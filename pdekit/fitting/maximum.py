@@ -27,7 +27,8 @@ LARGEST_SHIFT = 0.05
 _MOST_CELLS = 1600
 # Up to this many standard errors away the Hessian at hand still serves; further, the better grid is descended on.
 _NEAR = 0.3
-# A transformed parameter whose likelihood is flatter than this is looked at: does it stay as flat a factor e^5 nearer its bound?
+# A transformed parameter whose likelihood is flatter than this is looked at: does it stay as flat a factor e^5 nearer
+# its bound?
 _FLAT = 0.1
 _CLOSER = 5.0
 # The bridge's second-order terms may move the estimate by this much; what follows them is then far smaller.
@@ -127,7 +128,8 @@ class _Search:
     def __init__(
         self, model: SymbolicSDE, pairs: Pairs, method: Method, fixed: dict[str, float], progress: Progress
     ) -> None:
-        self.model, self.pairs, self.method, self.fixed, self.progress = model, pairs, method, fixed, progress
+        self.model, self.pairs, self.fixed, self.progress = model, pairs, fixed, progress
+        self.method: Method = method
         self.bijection = Bijection([model.params[name] for name in model.param_names])
         self.held = np.array([name in fixed for name in model.param_names])
         self.evaluations = 0
@@ -178,7 +180,8 @@ class _Search:
         value, _ = objective(eta)
         if not np.isfinite(value):
             raise ConvergenceError(
-                f"The observations are impossible at {self.model.named(theta)}; give other starting values by start={{...}}."
+                f"The observations are impossible at {self.model.named(theta)}; "
+                "give other starting values by start={...}."
             )
         report = lambda value: self.progress(density.route, -value)  # noqa: E731
         descent = descend(objective, eta, scale=self._scale(objective, eta), inverse=inverse, callback=report)
@@ -198,7 +201,7 @@ class _Search:
     def _at_bound(self, objective: NegativeLogLikelihood, minimum: Minimum, free: np.ndarray) -> np.ndarray:
         """Which parameters ran into a bound: going much closer to it costs no likelihood."""
         stuck = np.zeros(len(free), dtype=bool)
-        for position, i in enumerate(np.flatnonzero(free)):
+        for position, i in enumerate(np.flatnonzero(free).tolist()):
             lower, upper = self.bijection.bounds[i]
             if not (np.isfinite(lower) or np.isfinite(upper)) or minimum.hessian[position, position] > _FLAT:
                 continue

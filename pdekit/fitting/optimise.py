@@ -25,7 +25,8 @@ class Minimum:
         value: The function there.
         gradient: Its gradient there, (k,).
         hessian: Central differences of the exact gradient there, (k, k).
-        decrement: g^T H^{-1} g / 2, the drop that one more Newton step promises; infinite if H is not positive definite.
+        decrement: g^T H^{-1} g / 2, the drop that one more Newton step promises; infinite if H is not positive
+            definite.
         evaluations: How often the function and its gradient were evaluated.
         converged: Whether the decrement is below the tolerance.
     """
@@ -162,7 +163,7 @@ def difference_steps(inverse: np.ndarray, point: np.ndarray, size: np.ndarray) -
 
 
 def central_hessian(objective: Objective, point: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """The Hessian by central differences of the exact gradient, (k, k), symmetrised; NaN where a neighbour is outside."""
+    """The Hessian by central differences of the exact gradient, (k, k); NaN where a neighbour is outside."""
     columns = []
     for i in range(len(point)):
         ahead, behind = point.copy(), point.copy()

@@ -16,6 +16,7 @@ from pdekit.simulation import Simulation, simulate
 _MOST_STEPS, _FUTURE_STEPS = 8_000, 3_000
 _RECORDS, _MOST_PATHS = 200, 50
 _FUTURES, _FUTURE_POINTS = 200, 150
+_LONGER = 64.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,8 @@ def simulate_replicas(evidence: Evidence, *, slot: float) -> Replicas | str:
         return "no path is long enough."
     sde = fitted_sde(evidence)
     try:
-        dt = _step(sde, *thinned[0], evidence.seed)
+        times, values = thinned[0]
+        dt = _step(sde, float(times.diff().median()), values[0], evidence.seed)
         kept = _affordable(thinned[:_MOST_PATHS], dt)
         simulated = _simulate_alike(sde, kept, dt, evidence.seed)
     except PdekitError as error:
@@ -74,21 +76,22 @@ def simulate_future(evidence: Evidence, horizon: float) -> Simulation | str:
     data = evidence.data
     sde, last = fitted_sde(evidence), data.values[-1][-1]
     try:
-        times = forecast_times(data, horizon, points=_FUTURE_POINTS)
-        dt = _step(sde, times, last[None], evidence.seed)
+        dt = _step(sde, float(evidence.pairs.dt.median()), last, evidence.seed)
+        if horizon > _FUTURE_STEPS * dt:
+            # Longer intervals bear longer steps; but far longer ones make the pilot run search in vain.
+            dt = _step(sde, min(horizon / _FUTURE_POINTS, _LONGER * dt), last, evidence.seed)
         times = forecast_times(data, min(horizon, _FUTURE_STEPS * dt), points=_FUTURE_POINTS)
         return simulate(sde, last, times, paths=_FUTURES, dt=dt, seed=evidence.seed)
     except PdekitError as error:
         return f"the fitted SDE could not be simulated. {error}"
 
 
-def _step(sde: SDE, times: Tensor, start: Tensor, seed: int) -> float:
-    """The internal step that a pilot run finds for steps like the median of `times`."""
-    interval = torch.stack([times[0], times[0] + times.diff().median()])
+def _step(sde: SDE, interval: float, start: Tensor, seed: int) -> float:
+    """The internal step that a pilot run finds for output intervals of this length."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         try:
-            return simulate(sde, start[0], interval, seed=seed).dt
+            return simulate(sde, start, [0.0, interval], seed=seed).dt
         except UserWarning as warning:
             raise NumericalError(str(warning)) from None
 

@@ -89,8 +89,8 @@ def with_numbers(model: SymbolicSDE, values: dict[str, float]) -> str | None:
 
     Example:
         >>> import pdekit as pk
-        >>> print(with_numbers(pk.models.get("ou"), {"theta": 0.123456, "mu": 1.0, "sigma": 0.5}))
-        d X_{t} = \left(0.1235 - 0.1235 X_{t}\right) \, d t + 0.5 \, d W_{t}
+        >>> print(with_numbers(pk.models.get("ou"), {"theta": 0.123456, "mu": 1.0, "sigma": 0.3}))
+        d X_{t} = \left(0.1235 - 0.1235 X_{t}\right) \, d t + 0.3 \, d W_{t}
     """
     try:
         return model.fix(**{name: float(f"{value:.4g}") for name, value in values.items()}).latex()
@@ -113,7 +113,8 @@ def _reading(fit: "Fit") -> list[str]:
         out.append(
             f"The fitted process forgets its past within about {time:.3g} {plural(fit.data.time_unit)}, so the record "
             f"holds about {_rounded(fit.data.duration / time)} independent stretches. How well the drift is known "
-            "depends on that number, not on how many observations there are; how well the noise is known, on the observations."
+            "depends on that number, not on how many observations there are; how well the noise is known depends on the "
+            "observations."
         )
     return out
 

@@ -79,7 +79,8 @@ class Fit:
         >>> import pdekit as pk
         >>> sde = pk.models.get("ornstein_uhlenbeck").at(theta=1.0, mu=0.0, sigma=0.5)
         >>> path = pk.simulate(sde, 0.0, torch.arange(2001.0) / 10, seed=1)
-        >>> fit = pk.fit(pk.models.get("ornstein_uhlenbeck"), pk.Trajectories.from_arrays(path.times, path.values[:, 0]))
+        >>> data = pk.Trajectories.from_arrays(path.times, path.values[:, 0])
+        >>> fit = pk.fit(pk.models.get("ornstein_uhlenbeck"), data)
         >>> round(fit.params["sigma"].estimate, 2)
         0.5
     """
@@ -163,8 +164,8 @@ class Fit:
         Args:
             name: The parameter.
             level: The confidence level.
-            kind: "wald" (symmetric, from the observed information), "robust" (from the sandwich) or "profile" (from likelihood
-                ratios; follows asymmetry, and costs some dozens of likelihood evaluations).
+            kind: "wald" (symmetric, from the observed information), "robust" (from the sandwich) or "profile" (from
+                likelihood ratios; follows asymmetry, and costs some dozens of likelihood evaluations).
 
         Raises:
             InputError: If the parameter or the kind is unknown, or the level is not between 0 and 1.
@@ -232,7 +233,9 @@ class Fit:
 
         return parameter_frame(self)
 
-    def simulate(self, *, paths: int = 100, horizon: float | None = None, seed: int | None = None, **options: Any) -> "Simulation":
+    def simulate(
+        self, *, paths: int = 100, horizon: float | None = None, seed: int | None = None, **options: Any
+    ) -> "Simulation":
         """Paths of the fitted equation that continue the (last) observed path.
 
         Args:

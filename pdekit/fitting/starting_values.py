@@ -133,8 +133,9 @@ def _diffusion_by_search(
     best = int(np.argmax(np.nan_to_num(values, nan=-np.inf)))
     if not np.isfinite(values[best]):
         raise ConvergenceError(
-            "No starting values were found under which the observations are possible: the diffusion is zero or not finite at "
-            f"some of them for all {len(candidates)} candidates. Check the model's domain against the data, or give start={{...}}."
+            "No starting values were found under which the observations are possible: the diffusion is zero or not "
+            f"finite at some of them for all {len(candidates)} candidates. Check the model's domain against the data, "
+            "or give start={...}."
         )
     return candidates[best]
 

@@ -19,6 +19,8 @@ _DOUBLINGS = 8
 # The share of the grid that counts as near an open end, and the mass that may be left there.
 _EDGE = 0.05
 _LEFT_OVER = 1e-4
+# Logarithm of the distance to a boundary, beyond which the coordinate ends for want of digits.
+_FAR = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,16 +110,22 @@ def _widen(
         grid = FiniteVolumeGrid(coordinate, y_lower - padding, y_upper + padding, _CELLS)
         chain = grid.assemble(coefficients)
         mass = chain.stationary()
-        if not bool(torch.isfinite(mass).all()):
-            break  # so far out that states overflow, and mass was still there before
-        low = 0.0 if grid.closed_lower else float(mass[:edge].sum())
-        high = 0.0 if grid.closed_upper else float(mass[-edge:].sum())
+        if not bool(torch.isfinite(chain.log_speed).all()):
+            break  # so far out that squares overflow, and mass was still there before
+        near_lower, near_upper = _is_near(grid, 0), _is_near(grid, -1)
+        low = 0.0 if grid.closed_lower and near_lower else float(mass[:edge].sum())
+        high = 0.0 if grid.closed_upper and near_upper else float(mass[-edge:].sum())
         if max(low, high) < _LEFT_OVER:
             pdf = torch.exp(chain.log_speed - torch.logsumexp(chain.log_mass, 0))
             return StationaryDensity(grid.centers, pdf, mass)
         both = min(low, high) > 0.1 * max(low, high)
         side = "both sides" if both else f"{'small' if low > high else 'large'} {name}"
     return NoStationaryDensity(f"the probability of the fitted process runs off towards {side}.")
+
+
+def _is_near(grid: FiniteVolumeGrid, cell: int) -> bool:
+    """Whether a boundary is at a finite distance in units of noise, not at the end of what floats can tell from it."""
+    return abs(float(grid.coordinate.base.to_base(grid.centers[[cell]]))) < _FAR
 
 
 def _lowered(sentence: str) -> str:

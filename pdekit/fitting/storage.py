@@ -29,9 +29,13 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool) -> Path:
         if not path.is_dir():
             raise InputError(f"The output folder {path} exists and is a file. Choose another name.")
         if not overwrite:
-            raise InputError(f"The output folder {path} exists. Choose another name, or allow to replace it (--overwrite).")
+            raise InputError(
+                f"The output folder {path} exists. Choose another name, or allow to replace it (--overwrite)."
+            )
         if any(path.iterdir()) and not (path / DOCUMENT).exists():
-            raise InputError(f"The folder {path} holds no fit ({DOCUMENT} is missing), so it is not replaced. Choose another name.")
+            raise InputError(
+                f"The folder {path} holds no fit ({DOCUMENT} is missing), so it is not replaced. Choose another name."
+            )
     parent = path.absolute().parent
     if not parent.is_dir():
         raise InputError(f"The folder {parent} for the output does not exist. Make it first.")

@@ -47,8 +47,8 @@ def parameter_table(fit: "Fit", *, level: float = 0.95) -> Table:
     tail = 100 * (1 - level) / 2
     columns = ("Parameter", "Estimate", "Std. error", "Robust s.e.", "z", f"[{tail:g} %", f"{100 - tail:g} %]")
     note = (
-        f"Rates are per {fit.data.time_unit}. {percent} Wald intervals from the observed information; the robust standard error is "
-        "the sandwich's, and a large difference between the two says that the model is wrong somewhere."
+        f"Rates are per {fit.data.time_unit}. {percent} Wald intervals from the observed information; the "
+        "robust standard error is the sandwich's, and a large difference between the two says that the model is wrong somewhere."
     )
     return Table("Parameters", columns, rows, note)
 
@@ -80,7 +80,9 @@ def summary_text(fit: "Fit", *, width: int = 90, flags: tuple[Flag, ...] | None 
     """The facts, the parameter table and the flags as plain text."""
     shown = fit.flags if flags is None else flags
     parts = [
-        render_facts(Facts(facts(fit), title="Maximum-likelihood fit of a stochastic differential equation"), width=width),
+        render_facts(
+            Facts(facts(fit), title="Maximum-likelihood fit of a stochastic differential equation"), width=width
+        ),
         render_table(parameter_table(fit), width=width),
         render_flags(shown, width=width),
     ]

@@ -20,8 +20,8 @@ class Covariances:
 
     Attributes:
         observed: The inverse observed information H^{-1}.
-        sandwich: H^{-1} (sum_i s_i s_i^T) H^{-1} with the scores s_i of the transitions, right also where the model is wrong
-            (White 1982), as long as it predicts each step's mean score.
+        sandwich: H^{-1} (sum_i s_i s_i^T) H^{-1} with the scores s_i of the transitions, right also where the model is
+            wrong (White 1982), as long as it predicts each step's mean score.
     """
 
     observed: np.ndarray
@@ -52,8 +52,8 @@ def covariances(maximum: Maximum) -> Covariances:
 def profile_interval(maximum: Maximum, position: int, level: float = 0.95) -> tuple[float, float]:
     """The values of one parameter that a likelihood-ratio test at this level keeps.
 
-    All other parameters are maximised over at each value. An end is infinite, or the parameter's bound, where the likelihood
-    never falls enough.
+    All other parameters are maximised over at each value. An end is infinite, or the parameter's bound, where the
+    likelihood never falls enough.
 
     Args:
         maximum: The maximum.
@@ -77,9 +77,7 @@ def profile_interval(maximum: Maximum, position: int, level: float = 0.95) -> tu
 class _Profile:
     """Walks along one transformed parameter with the others at their conditional maximum."""
 
-    def __init__(
-        self, objective: NegativeLogLikelihood, point: np.ndarray, hessian: np.ndarray, which: int
-    ) -> None:
+    def __init__(self, objective: NegativeLogLikelihood, point: np.ndarray, hessian: np.ndarray, which: int) -> None:
         self._objective, self._point, self._which = objective, point, which
         self._others = np.arange(len(point)) != which
         self._inverse = np.linalg.inv(hessian[np.ix_(self._others, self._others)])

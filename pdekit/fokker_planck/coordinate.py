@@ -1,9 +1,9 @@
 """A coordinate in which the noise of a one-dimensional SDE has unit strength.
 
 The Lamperti coordinate of a reference diffusion, y = int dx / g(x), makes every step of length dt spread by about
-sqrt(dt) wherever it starts, so that a grid uniform in y resolves all of them alike. It is tabulated in a base variable u
-that opens the domain (u = x on the line, log(x - lower) on a half-line, a logit on an interval), in which power laws at a
-boundary are smooth.
+sqrt(dt) wherever it starts, so that a grid uniform in y resolves all of them alike. It is tabulated in a base variable
+u that opens the domain (u = x on the line, log(x - lower) on a half-line, a logit on an interval), in which power laws
+at a boundary are smooth.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from pdekit.errors import NumericalError
 
-# The base variable may run this far beyond the data: exp(-80) is far below any distance to a boundary that data resolve.
+# The base variable may run this far beyond the data: exp(-80) is far below any distance to a boundary that data
+# resolve.
 _REACH = 80.0
 _TABLE_SIZE = 6001
 
@@ -111,8 +112,9 @@ class LampertiCoordinate:
         if bad.any():
             x = float(self.base.from_base(torch.tensor(u[bad][0])))
             raise NumericalError(
-                f"The diffusion must be finite and different from zero between the observations, but it is not at x = {x:.6g}. "
-                "A process can't cross a point without noise: split the data there, or choose a diffusion that does not vanish."
+                f"The diffusion must be finite and different from zero between the observations, but it is not "
+                f"at x = {x:.6g}. A process can't cross a point without noise: split the data there, or choose a "
+                "diffusion that does not vanish."
             )
 
     def _extend(self, start: float, sign: float, padding: float, bounded: bool, spread: float) -> tuple[float, bool]:

@@ -1,8 +1,8 @@
 """The finite-volume generator of a one-dimensional diffusion, the matrix behind the grid solver and the likelihood.
 
 With scale density s = exp(-Psi) and speed density m = 2 exp(Psi) / g^2, Psi = int 2 f / g^2 dx, the generator is
-L u = (1/m) (u' / s)'. Cells of speed mass M_i joined by resistances S_{i+1/2} = int s dx give a chain of jumps with rates
-1 / (M_i S_{i+1/2}): conservative, positive, reversible, whatever the step of the grid.
+L u = (1/m) (u' / s)'. Cells of speed mass M_i joined by resistances S_{i+1/2} = int s dx give a chain of jumps with
+rates 1 / (M_i S_{i+1/2}): conservative, positive, reversible, whatever the step of the grid.
 """
 
 from collections.abc import Callable
@@ -111,7 +111,9 @@ class FiniteVolumeGrid:
         ratio = 2.0 * drift * torch.exp(-log_noise)
         if not bool(torch.isfinite(ratio.detach()).all()):
             bad = self._points[int((~torch.isfinite(ratio.detach())).nonzero()[0])].item()
-            raise NumericalError(f"2 f / g^2 must be finite on the grid, but it is not at x = {bad:.6g}: the diffusion vanishes there.")
+            raise NumericalError(
+                f"2 f / g^2 must be finite on the grid, but it is not at x = {bad:.6g}: the diffusion vanishes there."
+            )
         at_nodes = ratio[2 * n - 1 :].reshape(2, n - 1, 3)
         to_face = (at_nodes[0] * self._left_weights).sum(-1)
         from_face = (at_nodes[1] * self._right_weights).sum(-1)
@@ -122,8 +124,8 @@ class FiniteVolumeGrid:
         log_resistance = self._log_resistance(to_face, rise)
         log_mass = log_speed + torch.log(self.widths)
         log_mass, log_resistance = self._power_laws(log_mass, log_resistance, log_speed, log_speed_faces, rise)
-        # Both rates are formed relative to their own cell, so that a large common Psi cancels before it is exponentiated;
-        # 2 / g^2 was left out of the speed above as 1 / g^2, hence log 2.
+        # Both rates are formed relative to their own cell, so that a large common Psi cancels before it is
+        # exponentiated; 2 / g^2 was left out of the speed above as 1 / g^2, hence log 2.
         local_mass = log_mass - potential + 0.6931471805599453
         return Chain(
             up=-log_resistance - local_mass[:-1],
@@ -175,7 +177,9 @@ class FiniteVolumeGrid:
 def _power_integrals(
     center: Tensor, face: Tensor, log_speed: Tensor, log_speed_face: Tensor, rise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Log masses of the first k cells and log resistances (relative to exp(Psi_i)) behind them, for powers of the distance.
+    """Log masses of the first k cells and log resistances (relative to exp(Psi_i)) behind them.
+
+    Speed and scale density are taken to be powers of the distance to the boundary.
 
     Args:
         center: Distances of the first k + 1 centres to the boundary.
@@ -203,8 +207,9 @@ def _power_integrals(
 def _positive(exponent: Tensor) -> Tensor:
     """The exponent itself, going over to a small positive number below 0.05.
 
-    The mass of the first cell is 1 / exponent: as the exponent falls to zero the process returns ever more rarely from the
-    boundary, and for a negative one never. A mass without bound is a cell that is never left, an absorbing boundary.
+    The mass of the first cell is 1 / exponent: as the exponent falls to zero the process returns ever more rarely from
+    the boundary, and for a negative one never. A mass without bound is a cell that is never left, an absorbing
+    boundary.
     """
     least = 0.05
     below = least * torch.exp(exponent.clamp(max=least) / least - 1.0)

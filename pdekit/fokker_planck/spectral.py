@@ -63,7 +63,9 @@ def decompose(diagonal: Tensor, off_diagonal: Tensor) -> tuple[Tensor, Tensor]:
     try:
         values, vectors = eigh_tridiagonal(diagonal.numpy(), off_diagonal.numpy(), lapack_driver="stevd")
     except (np.linalg.LinAlgError, ValueError) as error:
-        raise NumericalError(f"The generator could not be decomposed ({error}); its rates are too far apart or not finite.") from error
+        raise NumericalError(
+            f"The generator could not be decomposed ({error}); its rates are too far apart or not finite."
+        ) from error
     # The generator has no growing mode; rounding may leave the stationary one slightly above zero.
     return torch.from_numpy(np.minimum(values, 0.0)), torch.from_numpy(np.ascontiguousarray(vectors))
 
@@ -84,7 +86,7 @@ class _KernelBlocks(torch.autograd.Function):
         return out, values, vectors
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:  # noqa: ANN001 - torch's own signature
+    def setup_context(ctx, inputs, output) -> None:
         ctx.entries = inputs[2]
         _, values, vectors = output
         ctx.mark_non_differentiable(values, vectors)
@@ -92,7 +94,7 @@ class _KernelBlocks(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor, _values: Tensor, _vectors: Tensor):  # noqa: ANN001, ANN205
+    def backward(ctx, gradient: Tensor, _values: Tensor, _vectors: Tensor):
         values, vectors = ctx.saved_tensors
         weights = _spectral_gradient(gradient, values, vectors, ctx.entries)
         turned = vectors @ weights
@@ -139,11 +141,13 @@ def _divided_differences(values: Tensor, gaps: Tensor, step: float) -> Tensor:
     """(exp(lam_k dt) - exp(lam_l dt)) / (lam_k - lam_l), by the larger of the two exponentials."""
     larger = torch.maximum(values[:, None], values[None, :])
     size = -gaps.abs() * step
-    ratio = torch.where(size == 0, torch.ones_like(size), torch.expm1(size) / torch.where(size == 0, -torch.ones_like(size), size))
+    ratio = torch.where(
+        size == 0, torch.ones_like(size), torch.expm1(size) / torch.where(size == 0, -torch.ones_like(size), size)
+    )
     return step * torch.exp(larger * step) * ratio
 
 
-def _groups(entries: Entries, n: int):  # noqa: ANN202 - a private generator of (positions, step or None)
+def _groups(entries: Entries, n: int):
     """Splits the blocks: steps shared by many of them get a dense kernel each, the others are summed entry by entry."""
     counts = torch.bincount(entries.step_index, minlength=len(entries.steps))
     dense = counts * 4 >= n
@@ -162,4 +166,6 @@ def _gather(vectors: Tensor, first: Tensor) -> Tensor:
 
 def _block_index(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     offsets = torch.arange(4)
-    return (rows[:, None, None] + offsets[:, None]).expand(-1, 4, 4), (columns[:, None, None] + offsets).expand(-1, 4, 4)
+    return (rows[:, None, None] + offsets[:, None]).expand(-1, 4, 4), (columns[:, None, None] + offsets).expand(
+        -1, 4, 4
+    )

@@ -1,8 +1,8 @@
 """Transition densities of a one-dimensional SDE from its finite-volume generator: the Fokker-Planck likelihood.
 
-p(x1, dt | x0) is the kernel of exp(L dt). On the grid it is a matrix; between cells, log(p / m) with m the speed density
-is interpolated by cubics in both arguments (it is symmetric and smooth, also at a boundary where p is singular), and
-log m(x1) is added back exactly.
+p(x1, dt | x0) is the kernel of exp(L dt). On the grid it is a matrix; between cells, log(p / m) with m the speed
+density is interpolated by cubics in both arguments (it is symmetric and smooth, also at a boundary where p is
+singular), and log m(x1) is added back exactly.
 """
 
 import torch
@@ -50,8 +50,8 @@ class GridTransition:
     def log_density(self, coefficients: Coefficients) -> Tensor:
         """log p for every pair, (n,), differentiable once in whatever the coefficients depend on.
 
-        Pairs whose density is too small for double precision (below about 1e-280) take the value of one Euler step and are
-        marked in `unreachable`.
+        Pairs whose density is too small for double precision (below about 1e-280) take the value of one Euler step and
+        are marked in `unreachable`.
 
         Raises:
             NumericalError: As `FiniteVolumeGrid.assemble`; or if the generator can't be decomposed.
@@ -84,7 +84,10 @@ class GridTransition:
             # From transition probabilities back to the symmetric kernel: exp(A dt)_ij = P_ij sqrt(M_i / M_j).
             half_mass = 0.5 * chain.log_mass
             offsets = torch.arange(4)
-            tilt = half_mass[chosen.rows[:, None] + offsets][:, :, None] - half_mass[chosen.columns[:, None] + offsets][:, None, :]
+            tilt = (
+                half_mass[chosen.rows[:, None] + offsets][:, :, None]
+                - half_mass[chosen.columns[:, None] + offsets][:, None, :]
+            )
             log_kernel = log_kernel.index_put((faint,), torch.log(exact.clamp_min(_LEAST_POSITIVE)) + tilt)
         return log_kernel, unreachable
 
@@ -131,7 +134,7 @@ class GridTransition:
                     out[chosen[members]] = inside[:, 0] + fraction * (inside[:, 1] - inside[:, 0])
             return out.clamp(0.0, 1.0)
 
-    def _power_law_cells(self, chain: Chain, chosen: Tensor):  # noqa: ANN202 - a private generator
+    def _power_law_cells(self, chain: Chain, chosen: Tensor):
         """(cell, positions in `chosen`, share of the cell's mass below x1) for ends in the cells next to a closed end.
 
         There the distribution function rises as a power of the distance, which no polynomial in y follows.

@@ -1,8 +1,8 @@
-"""Rows of a transition kernel by uniformization: slow for whole matrices, but with every entry accurate to its last digits.
+"""Rows of a transition kernel by uniformization: slow for whole matrices, but accurate in every entry.
 
-With c at least the largest exit rate, P = I + L / c has no negative entry and exp(L dt) = sum_k Poisson(k; c dt) P^k is a sum of
-positive terms (Jensen 1953). Nothing cancels, so that entries of 1e-200 are as accurate as those of order one, where an
-eigendecomposition leaves noise of 1e-15.
+With c at least the largest exit rate, P = I + L / c has no negative entry and exp(L dt) = sum_k Poisson(k; c dt) P^k
+is a sum of positive terms (Jensen 1953). Nothing cancels, so that entries of 1e-200 are as accurate as those of order
+one, where an eigendecomposition leaves noise of 1e-15.
 """
 
 import math

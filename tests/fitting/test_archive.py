@@ -18,7 +18,7 @@ def test_a_loaded_fit_gives_the_same_answers(fitted, tmp_path):
     fitted.save(tmp_path / "fit")
     back = Fit.load(tmp_path / "fit")
     assert back.params == fitted.params
-    assert back.loglik == fitted.loglik and back.aic == fitted.aic and back.route == fitted.route
+    assert (back.loglik, back.aic, back.route) == (fitted.loglik, fitted.aic, fitted.route)
     assert back.model == fitted.model
     assert back.data.describe() == fitted.data.describe()
     ours, theirs = (f.interval("theta", kind="profile") for f in (fitted, back))
@@ -43,9 +43,14 @@ def test_a_folder_of_something_else_is_never_replaced(fitted, tmp_path):
 def test_an_interrupted_write_leaves_the_previous_result_whole(fitted, tmp_path):
     fitted.save(tmp_path / "fit")
     before = (tmp_path / "fit" / "model.json").read_text()
-    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "fit", overwrite=True) as draft:
-        (draft / "model.json").write_text("half")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with whole_folder(tmp_path / "fit", overwrite=True) as draft:
+            (draft / "model.json").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (tmp_path / "fit" / "model.json").read_text() == before
     assert os.listdir(tmp_path) == ["fit"]
 

@@ -16,8 +16,15 @@ def pairs(dt, x0, spread, n=200, seed=1):
     rng = np.random.default_rng(seed)
     start = x0 * np.exp(0.1 * rng.standard_normal(n))
     end = start + spread * math.sqrt(dt) * rng.standard_normal(n)
-    as_tensor = lambda v: torch.from_numpy(v)[:, None]
-    return Pairs(torch.zeros(n).double(), torch.full((n,), dt, dtype=torch.float64), as_tensor(start), as_tensor(end), torch.zeros(n).long())
+    def as_tensor(v):
+        return torch.from_numpy(v)[:, None]
+    return Pairs(
+        torch.zeros(n).double(),
+        torch.full((n,), dt, dtype=torch.float64),
+        as_tensor(start),
+        as_tensor(end),
+        torch.zeros(n).long(),
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +49,8 @@ def test_error_against_the_closed_form_is_of_third_order(model, drift, diffusion
         assert errors[-1] < 1e-6
     else:
         rates = np.log2(np.array(errors[:-1]) / errors[1:])
-        assert (rates > 2.0).all() and errors[-1] < 1e-5
+        assert (rates > 2.0).all()
+        assert errors[-1] < 1e-5
 
 
 def test_a_nonlinear_model_agrees_with_the_extrapolated_grid(model):

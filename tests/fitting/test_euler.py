@@ -9,9 +9,16 @@ from pdekit.fitting.euler import EulerTransition
 
 def two_dimensional_pairs(n=5):
     generator = torch.Generator().manual_seed(0)
-    draw = lambda: torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    def draw():
+        return torch.randn(n, 2, generator=generator, dtype=torch.float64)
     x0 = draw()
-    return Pairs(torch.arange(n).double(), torch.rand(n, generator=generator).double() + 0.1, x0, x0 + 0.3 * draw(), torch.zeros(n).long())
+    return Pairs(
+        torch.arange(n).double(),
+        torch.rand(n, generator=generator).double() + 0.1,
+        x0,
+        x0 + 0.3 * draw(),
+        torch.zeros(n).long(),
+    )
 
 
 def test_matrix_noise_is_a_multivariate_normal(model):
@@ -32,7 +39,9 @@ def test_stratonovich_models_are_converted(model):
     x0 = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
     data = Pairs(torch.zeros(2).double(), torch.ones(2).double() / 10, x0, x0 + 0.1, torch.zeros(2).long())
     theta = torch.tensor([0.6], dtype=torch.float64)
-    torch.testing.assert_close(EulerTransition(stratonovich, data).log_density(theta), EulerTransition(ito, data).log_density(theta))
+    torch.testing.assert_close(
+        EulerTransition(stratonovich, data).log_density(theta), EulerTransition(ito, data).log_density(theta)
+    )
 
 
 def test_noise_that_does_not_reach_a_state_is_refused_by_name(model):

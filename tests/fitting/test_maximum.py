@@ -55,11 +55,17 @@ def test_standard_errors_are_those_of_the_autoregression(ornstein_uhlenbeck, orn
 
 @pytest.mark.parametrize(
     ("drift", "diffusion", "domain"),
-    [("theta*(mu - x)", "sigma", None), ("theta*(mu - x)", "sigma*sqrt(x)", [(0, None)]), ("theta*x", "sigma*x", [(0, None)])],
+    [
+        ("theta*(mu - x)", "sigma", None),
+        ("theta*(mu - x)", "sigma*sqrt(x)", [(0, None)]),
+        ("theta*x", "sigma*x", [(0, None)]),
+    ],
 )
 def test_both_likelihoods_of_a_closed_form_model_agree(model, ornstein_uhlenbeck_path, drift, diffusion, domain):
     data = ornstein_uhlenbeck_path(n=800, dt=0.2, mu=3.0, sigma=0.8)
-    sde = model(drift, diffusion, {"theta": None, "mu": None, "sigma": POSITIVE} if "mu" in drift else None, domain=domain)
+    sde = model(
+        drift, diffusion, {"theta": None, "mu": None, "sigma": POSITIVE} if "mu" in drift else None, domain=domain
+    )
     exact, grid = fit(sde, data, method="closed-form"), fit(sde, data, method="fokker-planck")
     assert shift_in_errors(grid, exact).max() < 0.05
     # 800 terms, each within about 1e-4 after extrapolation.
@@ -171,7 +177,9 @@ def test_several_states_by_euler(model):
 
 class TestRefusals:
     def test_data_outside_the_domain(self, model, ornstein_uhlenbeck_path):
-        sde = model("k*(t - x)", "s*sqrt(x)", {"k": POSITIVE, "t": POSITIVE, "s": POSITIVE}, domain=[(0, None)], time="time")
+        sde = model(
+            "k*(t - x)", "s*sqrt(x)", {"k": POSITIVE, "t": POSITIVE, "s": POSITIVE}, domain=[(0, None)], time="time"
+        )
         with pytest.raises(DataError, match="outside the domain"):
             fit(sde, ornstein_uhlenbeck_path(n=200, mu=0.0))
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from pdekit import Trajectories, models, simulate
+from pdekit import Simulation, Trajectories, models, simulate
 from pdekit.fitting.evidence import Evidence
-from pdekit.fitting.replicas import _MOST_STEPS, Replicas, simulate_future, simulate_replicas
+from pdekit.fitting.replicas import Replicas, simulate_future, simulate_replicas
 
 
 def evidence_of(name, values, data) -> Evidence:
@@ -42,12 +42,23 @@ def test_same_seed_same_records():
     assert torch.equal(first.simulated[0], second.simulated[0])
 
 
-def test_a_stiff_long_record_is_cut_not_simulated_for_minutes():
-    data = ou_data(40_000, 0.01)
+def test_a_future_is_shortened_rather_than_slow(monkeypatch):
+    monkeypatch.setattr("pdekit.fitting.replicas._FUTURE_STEPS", 100)
+    found = simulate_future(evidence_of("ou", OU, ou_data(20, 0.5)), 1e6)
+    assert isinstance(found, Simulation)
+    assert found.dt < 0.5  # of the relaxation time, 1
+    assert float(found.times[-1]) < 60.0
+    assert float(found.times[0]) == 10.0
+
+
+def test_a_stiff_long_record_is_cut_not_simulated_for_minutes(monkeypatch):
+    monkeypatch.setattr("pdekit.fitting.replicas._MOST_STEPS", 400)
+    t = torch.arange(40_000.0) / 100
+    data = Trajectories.from_arrays(t, torch.sin(t))
     found = simulate_replicas(evidence_of("ou", {**OU, "theta": 100.0}, data), slot=0.01)
     assert isinstance(found, Replicas)
     assert not found.whole
-    assert len(found.times[0]) <= _MOST_STEPS + 1
+    assert 2 <= len(found.times[0]) <= 401
 
 
 def test_an_explosion_is_a_reason_not_an_error():
@@ -59,4 +70,3 @@ def test_an_explosion_is_a_reason_not_an_error():
         model, data, data.pairs(), model.theta({"a": 1.0, "b": -1.0, "sigma": 0.5}), evidence.covariance, None, 0
     )  # pyright: ignore
     assert "could not be simulated" in simulate_replicas(exploding, slot=1.0)
-    assert "could not be simulated" in simulate_future(exploding, 10.0)

@@ -13,7 +13,7 @@ def test_constant_noise_is_a_scaling():
     coordinate = LampertiCoordinate(lambda x: torch.full_like(x, 0.5), (-INFINITY, INFINITY), (-1.0, 2.0), 1.0)
     y = coordinate.to_y(torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64))
     torch.testing.assert_close(y.diff(), torch.tensor([2.0, 4.0], dtype=torch.float64), rtol=1e-12, atol=0)
-    assert coordinate.lower is None and coordinate.upper is None
+    assert (coordinate.lower, coordinate.upper) == (None, None)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.3, 0.5, 0.7])
@@ -42,7 +42,11 @@ def test_interval_reaches_both_ends():
 
 @pytest.mark.parametrize(
     ("noise", "domain"),
-    [(lambda x: torch.sqrt(1 + x * x), (-INFINITY, INFINITY)), (lambda x: x**0.6, (0.0, INFINITY)), (lambda x: 2 - x, (-INFINITY, 2.0))],
+    [
+        (lambda x: torch.sqrt(1 + x * x), (-INFINITY, INFINITY)),
+        (lambda x: x**0.6, (0.0, INFINITY)),
+        (lambda x: 2 - x, (-INFINITY, 2.0)),
+    ],
 )
 def test_inverse_undoes_the_map(noise, domain):
     coordinate = LampertiCoordinate(noise, domain, (0.1, 1.9), 1.0)

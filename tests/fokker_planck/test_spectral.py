@@ -28,7 +28,8 @@ def symmetric(up, down):
 
 def entries(n, steps, count, seed):
     generator = torch.Generator().manual_seed(seed)
-    pick = lambda high: torch.randint(0, high, (count,), generator=generator)
+    def pick(high):
+        return torch.randint(0, high, (count,), generator=generator)
     return Entries(torch.tensor(steps, dtype=torch.float64), pick(len(steps)), pick(n - 3), pick(n - 3))
 
 
@@ -45,9 +46,12 @@ def test_blocks_are_those_of_the_matrix_exponential(n, seed, count, k):
 
 
 @pytest.mark.parametrize("barrier", [0.0, 30.0])
-@pytest.mark.parametrize(("steps", "count"), [([0.3], 200), ([0.1, 0.5, 2.0], 12), ([0.05 * (i + 1) for i in range(60)], 60)])
+@pytest.mark.parametrize(
+    ("steps", "count"), [([0.3], 200), ([0.1, 0.5, 2.0], 12), ([0.05 * (i + 1) for i in range(60)], 60)]
+)
 def test_gradient_is_that_of_the_matrix_exponential(barrier, steps, count):
-    # The last case sums entry by entry, the first makes whole kernels; behind a barrier two eigenvalues nearly coincide.
+    # The last case sums entry by entry, the first makes whole kernels; behind a barrier two eigenvalues nearly
+    # coincide.
     up, down = random_generator(12, 3, barrier)
     up.requires_grad_()
     wanted = entries(12, steps, count, 1)
@@ -55,7 +59,10 @@ def test_gradient_is_that_of_the_matrix_exponential(barrier, steps, count):
     (ours,) = torch.autograd.grad((weight * kernel_blocks(*symmetric(up, down), wanted)).sum(), up)
     kernels = torch.linalg.matrix_exp(tridiagonal(*symmetric(up, down)) * wanted.steps[:, None, None])
     exact = torch.stack(
-        [kernels[s, r : r + 4, c : c + 4] for s, r, c in zip(wanted.step_index, wanted.rows, wanted.columns, strict=True)]
+        [
+            kernels[s, r : r + 4, c : c + 4]
+            for s, r, c in zip(wanted.step_index, wanted.rows, wanted.columns, strict=True)
+        ]
     )
     (theirs,) = torch.autograd.grad((weight * exact).sum(), up)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10 * float(theirs.abs().max()))

@@ -44,7 +44,9 @@ CASES = {"OU": ornstein_uhlenbeck, "CIR": square_root, "CIR at zero": violated, 
 def on_grid(coefficients, domain, x0, x1, dt, cells):
     both = torch.cat([x0, x1])
     deviation = math.sqrt(dt)
-    coordinate = LampertiCoordinate(lambda x: coefficients(x)[1], domain, (float(both.min()), float(both.max())), 3.5 * deviation)
+    coordinate = LampertiCoordinate(
+        lambda x: coefficients(x)[1], domain, (float(both.min()), float(both.max())), 3.5 * deviation
+    )
     y = coordinate.to_y(both)
     grid = FiniteVolumeGrid(coordinate, float(y.min()) - 3.5 * deviation, float(y.max()) + 3.5 * deviation, cells)
     return GridTransition(grid, x0, x1, torch.tensor([dt], dtype=torch.float64), torch.zeros(len(x0), dtype=torch.long))
@@ -69,7 +71,8 @@ def test_log_density_converges_at_second_order_and_extrapolates_to_fourth(name):
         on_grid(coefficients, domain, x0, x1, 0.2, cells).log_density(coefficients) for cells in (100, 200, 400)
     )
     first, second, third = rms(coarse - exact), rms(middle - exact), rms(fine - exact)
-    assert 3.5 < first / second < 4.6 and 3.7 < second / third < 4.4
+    assert 3.5 < first / second < 4.6
+    assert 3.7 < second / third < 4.4
     extrapolated = rms((4 * fine - middle) / 3 - exact)
     # At a boundary that is touched the next term is not quite h^4.
     assert extrapolated < (0.15 if name == "CIR at zero" else 0.04) * third
@@ -81,7 +84,8 @@ def test_distribution_function(name):
     coefficients, domain, x0, x1, law = case(name, 0.2)
     exact = torch.from_numpy(law.cdf(x1.numpy()))
     coarse, fine = (
-        float((on_grid(coefficients, domain, x0, x1, 0.2, cells).cdf(coefficients) - exact).abs().max()) for cells in (100, 200)
+        float((on_grid(coefficients, domain, x0, x1, 0.2, cells).cdf(coefficients) - exact).abs().max())
+        for cells in (100, 200)
     )
     assert fine < 2e-3
     assert fine < 0.4 * coarse
@@ -89,7 +93,7 @@ def test_distribution_function(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_density_is_positive_and_integrates_to_one(name):
-    coefficients, domain, x0, x1, law = case(name, 0.2)
+    coefficients, domain, x0, _x1, law = case(name, 0.2)
     start = float(x0.median())
     nodes, weights = np.polynomial.legendre.leggauss(400)
     spread = 9 * law.std().max()
@@ -163,7 +167,10 @@ def test_likelihood_is_continuous_where_a_boundary_turns_from_entrance_to_exit()
     # dx = alpha dt + .6 x^.7 dW: zero is never reached for alpha > 0 and absorbs for alpha < 0.
     x0, x1 = torch.tensor([0.5], dtype=torch.float64), torch.tensor([0.4], dtype=torch.float64)
     kernel = on_grid(lambda x: (0.0 * x, 0.6 * x**0.7), (0.0, INFINITY), x0, x1, 0.3, 120)
-    values = [float(kernel.log_density(lambda x, a=a: (a + 0 * x, 0.6 * x**0.7))[0].detach()) for a in np.linspace(-0.01, 0.01, 41)]
+    values = [
+        float(kernel.log_density(lambda x, a=a: (a + 0 * x, 0.6 * x**0.7))[0].detach())
+        for a in np.linspace(-0.01, 0.01, 41)
+    ]
     jumps = np.abs(np.diff(values))
     assert np.isfinite(values).all()
     assert jumps.max() < 3 * np.median(jumps)

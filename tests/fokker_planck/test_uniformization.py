@@ -24,7 +24,9 @@ def test_blocks_equal_a_matrix_exponential_in_fifty_digits(step):
     generator = torch.Generator().manual_seed(1)
     n = 14
     up, down = (torch.rand(n - 1, generator=generator, dtype=torch.float64) + 0.2 for _ in range(2))
-    entries = Entries(torch.tensor([step]).double(), torch.zeros(2, dtype=torch.long), torch.tensor([0, 9]), torch.tensor([10, 2]))
+    entries = Entries(
+        torch.tensor([step]).double(), torch.zeros(2, dtype=torch.long), torch.tensor([0, 9]), torch.tensor([10, 2])
+    )
     with mpmath.workdps(50):
         matrix = mpmath.matrix(n, n)
         for i in range(n - 1):
@@ -33,7 +35,9 @@ def test_blocks_equal_a_matrix_exponential_in_fifty_digits(step):
             matrix[i + 1, i + 1] -= matrix[i + 1, i]
         exact = mpmath.expm(matrix * mpmath.mpf(float(entries.steps[0])), method="taylor")
     for block, row, column in zip(positive_blocks(up, down, entries), entries.rows, entries.columns, strict=True):
-        truth = torch.tensor([[float(exact[int(row) + a, int(column) + b]) for b in range(4)] for a in range(4)], dtype=torch.float64)
+        truth = torch.tensor(
+            [[float(exact[int(row) + a, int(column) + b]) for b in range(4)] for a in range(4)], dtype=torch.float64
+        )
         torch.testing.assert_close(block, truth, rtol=1e-11, atol=0)
 
 
