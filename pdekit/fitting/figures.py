@@ -197,7 +197,8 @@ def _distribution_figure(shown: Exhibits, component: int) -> Figure:
         title = "PIT residuals"
         caption = (
             "Where each observation fell within the distribution predicted one step before. Flat if the model holds; "
-            "a U shape says that the fitted noise is too small, a hump that it is too large, a slope that the drift is off."
+            "a U shape says that the fitted noise is too small, a hump that it is too large, a slope that the drift is "
+            "off."
         )
     else:
         title = _title("Residual quantiles", shown, component)

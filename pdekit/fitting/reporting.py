@@ -3,19 +3,22 @@
 import hashlib
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import sympy as sp
+
 from pdekit.data import Trajectories
 from pdekit.data.times import plural
-from pdekit.errors import ModelError
 from pdekit.fitting.figures import report_figures
 from pdekit.fitting.summary import facts, parameter_table
 from pdekit.report import Facts, Flag, Formula, Page, Section
 from pdekit.symbolic import SymbolicSDE
+from pdekit.symbolic.latex import equation
 
 if TYPE_CHECKING:
     from pdekit.fitting.result import Fit
@@ -76,26 +79,27 @@ def _subtitle(fit: "Fit") -> str:
     return f"{fit.model.description} {headline[:1].upper()}{headline[1:]}.".strip()
 
 
-def _equations(fit: "Fit") -> list[Formula | str]:
-    out: list[Formula | str] = [Formula.from_latex(fit.model.latex())]
-    numbers = with_numbers(fit.model, {name: p.estimate for name, p in fit.params.items()})
-    if numbers is not None:
-        out.append(Formula.from_latex(numbers))
-    return out
+def _equations(fit: "Fit") -> tuple[Formula, Formula]:
+    estimates = {name: p.estimate for name, p in fit.params.items()}
+    return Formula.from_latex(fit.model.latex()), Formula.from_latex(with_numbers(fit.model, estimates))
 
 
-def with_numbers(model: SymbolicSDE, values: dict[str, float]) -> str | None:
-    r"""The equation in LaTeX with parameters to four digits; None where a rounded value is not allowed.
+def with_numbers(model: SymbolicSDE, values: Mapping[str, float]) -> str:
+    r"""The equation in LaTeX with its parameters as decimals of four digits.
 
     Example:
         >>> import pdekit as pk
-        >>> print(with_numbers(pk.models.get("ou"), {"theta": 0.123456, "mu": 1.0, "sigma": 0.3}))
-        d X_{t} = \left(0.1235 - 0.1235 X_{t}\right) \, d t + 0.3 \, d W_{t}
+        >>> print(with_numbers(pk.models.get("ou"), {"theta": 0.123456, "mu": 1.0, "sigma": 0.5}))
+        d X_{t} = \left(0.1235 - 0.1235 X_{t}\right) \, d t + 0.5 \, d W_{t}
     """
-    try:
-        return model.fix(**{name: float(f"{value:.4g}") for name, value in values.items()}).latex()
-    except ModelError:
-        return None
+    numbers = {symbol: sp.Float(values[symbol.name]) for symbol in model.param_symbols}
+
+    def put_in(expression: sp.Expr) -> sp.Expr:
+        result = expression.xreplace(numbers)
+        return result.xreplace({number: sp.Float(f"{float(number):.4g}") for number in result.atoms(sp.Float)})
+
+    drift, diffusion = [put_in(f) for f in model.drift], model.diffusion_matrix.applyfunc(put_in)
+    return equation(model.state, model.time, drift, diffusion, model.convention)
 
 
 def _reading(fit: "Fit") -> list[str]:
@@ -113,8 +117,8 @@ def _reading(fit: "Fit") -> list[str]:
         out.append(
             f"The fitted process forgets its past within about {time:.3g} {plural(fit.data.time_unit)}, so the record "
             f"holds about {_rounded(fit.data.duration / time)} independent stretches. How well the drift is known "
-            "depends on that number, not on how many observations there are; how well the noise is known depends on the "
-            "observations."
+            "depends on that number, and not on how many observations there are; how well the noise is known, "
+            "on the observations."
         )
     return out
 

@@ -73,11 +73,11 @@ def test_a_search_that_failed_is_not_passed_off_as_an_estimate(ou):
     assert "It has no band, because the estimate has no usable covariance." in page
 
 
-def test_numbers_that_can_not_be_put_in_leave_the_formula_out():
-    model = models.get("ckls")
-    values = {"alpha": 0.1, "beta": -0.2, "sigma": 0.3, "gamma": 0.123456}
-    assert "0.1235" in with_numbers(model, values)
-    assert with_numbers(model, {**values, "sigma": -1.0}) is None
+def test_equation_with_numbers_keeps_its_form():
+    values = {"alpha": 0.5, "beta": -0.2, "sigma": 1 / 3, "gamma": 0.123456}
+    assert with_numbers(models.get("ckls"), values) == (
+        r"d R_{t} = \left(0.5 - 0.2 R_{t}\right) \, d t + 0.3333 R_{t}^{0.1235} \, d W_{t}"
+    )
 
 
 def test_digest_is_that_of_the_documented_bytes():
