@@ -67,27 +67,29 @@ def whole_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
 
 
 def _swap(draft: Path, path: Path) -> None:
+    """Puts `draft` in the place of `path`; if that is interrupted, `path` is put back."""
     if not path.exists():
         os.replace(draft, path)
         return
-    previous = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)) / "previous"
-    os.replace(path, previous)
+    attic = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    previous = attic / "previous"
     try:
+        os.replace(path, previous)
         os.replace(draft, path)
-    except BaseException:
-        os.replace(previous, path)
-        raise
     finally:
-        shutil.rmtree(previous.parent, ignore_errors=True)
+        if previous.exists() and not path.exists():
+            os.replace(previous, path)
+        if path.exists():
+            shutil.rmtree(attic, ignore_errors=True)
 
 
 def write_document(folder: Path, document: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> None:
     """Writes `model.json` and `arrays.safetensors`."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     text = json.dumps({"format": FORMAT, **document}, indent=2, allow_nan=False)
     (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
-    save_file({name: tensor.detach().clone().contiguous() for name, tensor in arrays.items()}, folder / ARRAYS)
+    (folder / ARRAYS).write_bytes(save({name: tensor.detach().clone().contiguous() for name, tensor in arrays.items()}))
 
 
 def read_document(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:

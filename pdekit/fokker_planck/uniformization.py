@@ -15,6 +15,8 @@ from pdekit.fokker_planck.spectral import Entries
 
 # exp(-c dt) is applied in portions of this size, so that it does not underflow.
 _PORTION = 64.0
+# Beyond this many portions whole kernels are squared instead: their number grows with the logarithm of c dt only.
+_MOST_PORTIONS = 8
 
 
 def positive_blocks(up: Tensor, down: Tensor, entries: Entries) -> Tensor:
@@ -50,22 +52,44 @@ def kernel_rows(up: Tensor, down: Tensor, starts: Tensor, step: float, farthest:
         step: dt > 0.
         farthest: How many cells away entries must still be accurate.
     """
-    n = len(up) + 1
-    exit_rate = pad(up, (0, 1)) + pad(down, (1, 0))
-    rate = float(exit_rate.detach().max())
-    stay, rise, fall = 1.0 - exit_rate / rate, up / rate, down / rate
-    portions = max(1, math.ceil(rate * step / _PORTION))
-    mean = rate * step / portions
-    # A path that gets m cells away makes about sqrt(mean^2 + m^2) jumps in each portion rather than `mean` of them.
-    typical = math.hypot(mean, farthest / portions)
-    terms = math.ceil(typical + 9.0 * math.sqrt(typical) + 12.0)
-    rows = torch.zeros(len(starts), n, dtype=up.dtype)
+    jump = _JumpMatrix(up, down)
+    jumps = jump.rate * step
+    rows = torch.zeros(len(starts), len(up) + 1, dtype=up.dtype)
     rows[torch.arange(len(starts)), starts] = 1.0
+    if jumps > _PORTION * _MOST_PORTIONS:
+        return rows @ _by_squaring(jump, jumps, farthest)
+    portions = max(1, math.ceil(jumps / _PORTION))
     for _ in range(portions):
-        power, total, weight = rows, rows * math.exp(-mean), math.exp(-mean)
-        for k in range(1, terms + 1):
-            power = power * stay + pad(power[:, :-1] * rise, (1, 0)) + pad(power[:, 1:] * fall, (0, 1))
+        rows = jump.advance(rows, jumps / portions, farthest / portions)
+    return rows
+
+
+def _by_squaring(jump: "_JumpMatrix", jumps: float, farthest: int) -> Tensor:
+    """The whole kernel, (n, n), from that of a step with about one jump; a product of positive matrices loses no digits."""
+    squarings = math.ceil(math.log2(jumps))
+    kernel = torch.eye(len(jump.stay), dtype=jump.stay.dtype)
+    kernel = jump.advance(kernel, jumps / 2**squarings, farthest / 2**squarings)
+    for _ in range(squarings):
+        kernel = kernel @ kernel
+    return kernel
+
+
+class _JumpMatrix:
+    """P = I + L / c, tridiagonal without negative entries."""
+
+    def __init__(self, up: Tensor, down: Tensor) -> None:
+        exit_rate = pad(up, (0, 1)) + pad(down, (1, 0))
+        self.rate = float(exit_rate.detach().max())
+        self.stay, self.rise, self.fall = 1.0 - exit_rate / self.rate, up / self.rate, down / self.rate
+
+    def advance(self, rows: Tensor, mean: float, farthest: float) -> Tensor:
+        """rows @ sum_k Poisson(k; mean) P^k, (r, n)."""
+        # A path that gets m cells away makes about sqrt(mean^2 + m^2) jumps rather than `mean` of them.
+        typical = math.hypot(mean, farthest)
+        weight = math.exp(-mean)
+        power, total = rows, rows * weight
+        for k in range(1, math.ceil(typical + 9.0 * math.sqrt(typical) + 12.0) + 1):
+            power = power * self.stay + pad(power[:, :-1] * self.rise, (1, 0)) + pad(power[:, 1:] * self.fall, (0, 1))
             weight *= mean / k
             total = total + weight * power
-        rows = total
-    return rows
+        return total
