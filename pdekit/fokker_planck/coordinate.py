@@ -134,6 +134,9 @@ class LampertiCoordinate:
             if beyond.size:
                 return float(u[beyond[0]]), False
             if bounded or last < len(u):
+                if steps[-1] > 1e-6 * advance[-1]:
+                    # The boundary is still far away in y where x can no longer be told from it.
+                    return float(u[last - 1]), False
                 # All that is left to the boundary is shorter than the padding; stop where the rest no longer counts.
                 rest = advance[-1] - advance
                 near = np.flatnonzero(rest <= 1e-9 * padding)

@@ -34,6 +34,11 @@ def test_geometric_noise_has_no_boundary():
     assert float(y.diff()) == pytest.approx(1 / 0.3, rel=1e-10)
 
 
+def test_geometric_noise_has_no_boundary_however_far_one_looks():
+    coordinate = LampertiCoordinate(lambda x: 3.0 * x, (0.0, INFINITY), (0.2, 3.0), 1e3)
+    assert (coordinate.lower, coordinate.upper) == (None, None)
+
+
 def test_interval_reaches_both_ends():
     # int dx / sqrt(x (1 - x)) = pi over (0, 1).
     coordinate = LampertiCoordinate(lambda x: torch.sqrt(x * (1 - x)), (0.0, 1.0), (0.3, 0.6), 10.0)
