@@ -133,7 +133,7 @@ def _maximum(model: SymbolicSDE, data: Trajectories, document: dict[str, Any], a
 
 def _grid(fit: "Fit") -> dict[str, Any] | None:
     """The size of a likelihood that is one grid; other routes find theirs again by themselves."""
-    density = fit.maximum.density
+    density = fit.maximum.objective.density
     if isinstance(density, FokkerPlanckTransition):
         return {"cells": density.cells, "extrapolate": density.extrapolate}
     return None

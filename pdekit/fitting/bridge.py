@@ -4,9 +4,9 @@ With y = int dx / g the noise has unit strength and drift mu = f / g - g' / 2. B
 
     p(x1, dt | x0) = N(y1 - y0; 0, dt) / g(x1) * exp(int mu dy) * E[exp(-int_0^dt V(Y_s) ds)],   V = (mu^2 + mu') / 2,
 
-Y a Brownian bridge from y0 to y1 (Dacunha-Castelle and Florens-Zmirou 1986; Beskos et al. 2006). The expectation is
-taken to second order in dt: along the straight line, plus dt^2 V'' / 12 for the bridge's width and dt^3 V'^2 / 24
-for the variance of the integral, all derivatives in y.
+Y a Brownian bridge from y0 to y1 (Dacunha-Castelle and Florens-Zmirou 1986; Beskos et al. 2006). The logarithm of the
+expectation is -dt V_line - dt^2 V'' / 12 + dt^3 V'^2 / 24 + ...: V averaged along the straight line, the bridge's width,
+and the variance of the integral, all derivatives in y.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pdekit.data import Pairs
+from pdekit.errors import NumericalError
 from pdekit.fitting.densities import select_pairs
 from pdekit.symbolic import SymbolicSDE
 
@@ -105,14 +106,20 @@ class BridgeTransition:
         girsanov = distance * (slope @ _LINE_WEIGHTS) - dt * (potential @ _LINE_WEIGHTS)
         if self.order > 1:
             force, curvature = self._middle(0.0, line[:, 1], theta).unbind(-1)
-            girsanov = girsanov - dt * dt * curvature / 12.0 + dt**3 * force * force / 24.0
+            width, variance = dt * dt * curvature / 12.0, dt**3 * force * force / 24.0
+            # Equal to the terms themselves where they are small, and bounded, or nearly so, where the expansion fails: a
+            # likelihood must not grow without end toward parameters for which it is wrong.
+            girsanov = girsanov - width / torch.sqrt(1.0 + width * width) + torch.log1p(variance)
         return girsanov - 0.5 * (distance * distance / dt + torch.log(2.0 * torch.pi * dt))
 
     def _distance(self, theta: Tensor) -> Tensor:
         """y1 - y0, (n,)."""
         if self.expressions.constant_noise:
             return (self._x1 - self._x0) / self._noise(0.0, self._x0[:1, None], theta)
-        return (self._x1 - self._x0) * ((1.0 / self._noise(0.0, self._between, theta)) @ _LINE_WEIGHTS)
+        noise = self._noise(0.0, self._between, theta)
+        if not bool((torch.sign(noise.detach()) == torch.sign(noise.detach()[0, 0])).all()):
+            raise NumericalError("The diffusion vanishes between two observations, where the bridge can't cross.")
+        return (self._x1 - self._x0) * ((1.0 / noise) @ _LINE_WEIGHTS)
 
     def _states_on_line(self, theta: Tensor, distance: Tensor) -> Tensor:
         """States x at the nodes of the straight line from y0 to y0 + distance, (n, 3, 1)."""

@@ -62,6 +62,12 @@ def fit(
     _check_values(model, start, "start")
     _check_values(model, fixed, "fixed")
     check_domain(model, data)
+    estimated = len(set(model.param_names) - set(fixed or {}))
+    if data.n_observations - data.n_paths <= estimated:
+        raise DataError(
+            f"{data.n_observations - data.n_paths} transition(s) can't determine {estimated} parameters. "
+            "Take a longer record, or hold parameters by fixed={...}."
+        )
     if set(fixed or {}) >= set(model.param_names):
         raise InputError("Every parameter is held fixed, so there is nothing to estimate; leave at least one free.")
     with one_thread(len(data.pairs())):

@@ -19,6 +19,7 @@ CELLS_PER_DEVIATION = 5.5
 PADDING_DEVIATIONS = 3.0
 LEAST_CELLS = 60
 MOST_CELLS = 800
+_TAIL = 1e-4
 
 
 class FokkerPlanckTransition:
@@ -92,7 +93,15 @@ class FokkerPlanckTransition:
         coarse = self.kernel.cdf(coefficients)
         if self._fine is None:
             return coarse
-        return ((4.0 * self._fine.cdf(coefficients) - coarse) / 3.0).clamp(0.0, 1.0)
+        fine = self._fine.cdf(coefficients)
+        # In the far tails a difference of two small numbers would say less than the better of the two.
+        inner = torch.minimum(fine, 1.0 - fine) > _TAIL
+        return torch.where(inner, (4.0 * fine - coarse) / 3.0, fine).clamp(0.0, 1.0)
+
+    @property
+    def finest(self) -> int:
+        """The cells of its finest grid."""
+        return 2 * self.cells if self.extrapolate else self.cells
 
     @property
     def unreachable(self) -> int:

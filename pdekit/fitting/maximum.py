@@ -24,9 +24,10 @@ from pdekit.fitting.starting_values import parameter_scale, starting_values
 from pdekit.symbolic import SymbolicSDE
 
 LARGEST_SHIFT = 0.05
-_MOST_CELLS = 1600
+_MOST_CELLS = 2000
 # Up to this many standard errors away the Hessian at hand still serves; further, the better grid is descended on.
 _NEAR = 0.3
+_MOST_CORRECTIONS = 6
 # A transformed parameter whose likelihood is flatter than this is looked at: does it stay as flat a factor e^5 nearer
 # its bound?
 _FLAT = 0.1
@@ -71,8 +72,13 @@ class Maximum:
 
     @property
     def density(self) -> TransitionDensity:
-        """The transition density in use at the end."""
-        return self.objective.density
+        """The transition density that `theta` maximises, its grids extrapolated."""
+        return _on_grids(self.objective.density, lambda grid: grid if grid.extrapolate else grid.extrapolated())
+
+    @property
+    def on_grids(self) -> bool:
+        """Whether a grid was used, so that there is a discretisation error to speak of."""
+        return bool(_grids(self.objective.density))
 
 
 def maximise(
@@ -216,6 +222,7 @@ class _Search:
         none = np.zeros(int(free.sum()))
         if not np.isfinite(minimum.decrement):
             return _Refined(objective, minimum, -minimum.value, none, np.full_like(none, np.nan))
+        last = np.full_like(none, np.nan)
         while True:
             objective, minimum = self._replace_bridge(objective, minimum, free)
             if not _grids(objective.density) or not free.any():
@@ -223,16 +230,21 @@ class _Search:
             theta = objective.theta(torch.from_numpy(minimum.point)).detach()
             better = NegativeLogLikelihood(_on_grids(objective.density, _better), self.bijection, free, theta)
             inverse = np.linalg.inv(minimum.hessian)
+            if not np.isfinite(minimum.decrement) or np.diag(inverse).min() <= 0.0:
+                return _Refined(objective, minimum, -minimum.value, none, np.full_like(none, np.nan))
             errors = np.sqrt(np.diag(inverse))
+            if max(grid.finest for grid in _grids(better.density)) > _MOST_CELLS:
+                # As fine as is affordable: what the last refinement moved is reported, and bounds what is left.
+                return _Refined(objective, minimum, -minimum.value, none, last)
             value, gradient = self._finite(better, minimum.point)
             move = -inverse @ gradient
             shift = np.abs(move / errors).max()
-            cells = max(grid.cells for grid in _grids(better.density))
-            if shift < LARGEST_SHIFT or cells > _MOST_CELLS:
+            if shift < LARGEST_SHIFT:
                 loglik = -value - 0.5 * float(gradient @ move)
                 return _Refined(objective, minimum, loglik, move, move / errors)
             if shift < _NEAR:
                 return self._correct(objective, minimum, better, move, inverse)
+            last = move / errors
             objective, minimum = self._minimise(better.density, free, theta, inverse)
 
     def _correct(
@@ -245,20 +257,20 @@ class _Search:
     ) -> "_Refined":
         """Steps to the better objective's maximum with the Hessian at hand.
 
-        What is left then is of fourth order where `move` was of second: a sixteenth of it, as cells halve.
+        What is left then is of fourth order in the cell where `move` was of second; a sixteenth of it, what fourth
+        order gains when cells halve, is reported as the estimate.
         """
         errors, correction = np.sqrt(np.diag(inverse)), move
-        while True:
+        for _ in range(_MOST_CORRECTIONS):
             value, gradient = self._finite(better, minimum.point + correction)
             step = -inverse @ gradient
             correction = correction + step
             if np.abs(step / errors).max() < 0.2 * LARGEST_SHIFT:
                 loglik = -value - 0.5 * float(gradient @ step)
                 return _Refined(objective, minimum, loglik, correction, move / errors / 16.0)
-            if np.abs(correction / errors).max() > 2.0 * _NEAR:
-                theta = objective.theta(torch.from_numpy(minimum.point)).detach()
-                objective, minimum = self._minimise(better.density, objective.free, theta, inverse)
-                return self._refine(objective, minimum, objective.free)
+        theta = objective.theta(torch.from_numpy(minimum.point)).detach()
+        objective, minimum = self._minimise(better.density, objective.free, theta, inverse)
+        return self._refine(objective, minimum, objective.free)
 
     def _finite(self, objective: NegativeLogLikelihood, point: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = objective(point)

@@ -15,6 +15,7 @@ from torch import Tensor
 from pdekit.data import Pairs, Trajectories
 from pdekit.errors import InputError
 from pdekit.fitting.choose import Method
+from pdekit.fitting.densities import TransitionDensity
 from pdekit.fitting.evidence import Evidence
 from pdekit.fitting.maximum import Maximum
 from pdekit.fitting.uncertainty import Covariances, profile_interval
@@ -132,10 +133,14 @@ class Fit:
         """Whether the maximum was reached."""
         return "converged" if self.maximum.minimum.converged else "not converged"
 
+    @cached_property
+    def _density(self) -> TransitionDensity:
+        return self.maximum.density
+
     @property
     def route(self) -> str:
         """How the transition density was computed."""
-        return self.maximum.density.route
+        return self._density.route
 
     @cached_property
     def params(self) -> Mapping[str, Parameter]:
@@ -197,7 +202,7 @@ class Fit:
             pairs=self.pairs,
             theta=self.theta,
             covariance=torch.from_numpy(self.covariances.observed),
-            density=self.maximum.density,
+            density=self._density,
             seed=self.seed,
         )
 
@@ -207,7 +212,7 @@ class Fit:
 
         return diagnose(
             self.evidence,
-            shift=self.maximum.shift,
+            shift=self.maximum.shift if self.maximum.on_grids else None,
             at_bound=self.maximum.at_bound,
             converged=self.maximum.minimum.converged,
         )

@@ -4,6 +4,8 @@ The drift by least squares on the increments, the diffusion by the size of what 
 likelihood. Biased at coarse steps, as every method of moments on increments is, but in the basin of the maximum.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import sympy as sp
 import torch
@@ -21,6 +23,7 @@ from pdekit.symbolic import SymbolicSDE
 
 _MOST_PAIRS = 4_000
 _CANDIDATES = 96
+_DRIFT_STARTS = 5
 
 
 def starting_values(model: SymbolicSDE, pairs: Pairs, given: dict[str, float], *, seed: int = 0) -> Tensor:
@@ -94,11 +97,25 @@ def _drift_by_least_squares(
                 residual = (rate - drift(t, pairs.x0, torch.from_numpy(theta)) * root) / noise
             return np.nan_to_num(residual.flatten().numpy(), nan=1e6, posinf=1e6, neginf=-1e6)
 
-        first = least_squares(misfit, theta[moves], bounds=(lower, upper), x_scale="jac", max_nfev=60)
-        solution = first.x
+        solution = _best_of_several(misfit, theta[moves], lower, upper)
     theta = theta.copy()
     theta[moves] = _inside(solution, lower, upper)
     return theta
+
+
+def _best_of_several(
+    misfit: Callable[[np.ndarray], np.ndarray], first: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> np.ndarray:
+    """The best least-squares solution from the first and a few random starts: a drift may have several basins."""
+    generator = np.random.default_rng(0)
+    starts = [first]
+    for _ in range(_DRIFT_STARTS):
+        starts.append(np.array([_draw(generator, 1.0, *b) for b in zip(lower, upper, strict=True)]))
+    found = [
+        least_squares(misfit, np.clip(start, lower + 1e-12, upper - 1e-12), bounds=(lower, upper), x_scale="jac", max_nfev=40)
+        for start in starts
+    ]
+    return min(found, key=lambda solution: solution.cost).x
 
 
 def _inside(values: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:

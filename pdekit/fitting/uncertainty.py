@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from pdekit.errors import ConvergenceError
 from pdekit.fitting.likelihood import NegativeLogLikelihood
 from pdekit.fitting.maximum import Maximum
 from pdekit.fitting.optimise import difference_steps
@@ -12,6 +13,8 @@ from pdekit.fitting.optimise import difference_steps
 # Profiles stop here; a likelihood this flat in both directions has no interval.
 _FARTHEST = 12.0
 _MOST_POINTS = 30
+# More than rounding and the steps of the search leave.
+_BETTER = 0.05
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ def profile_interval(maximum: Maximum, position: int, level: float = 0.95) -> tu
         maximum: The maximum.
         position: Which parameter; it must be free.
         level: The confidence level.
+
+    Raises:
+        ConvergenceError: If the profile meets a higher likelihood than the estimate's, or no end can be found.
     """
     which = int(np.flatnonzero(np.flatnonzero(maximum.free) == position)[0])
     walker = _Profile(maximum.objective, maximum.minimum.point, maximum.minimum.hessian, which)
@@ -87,7 +93,7 @@ class _Profile:
         self._floor = objective(point)[0]
 
     def at(self, coordinate: float) -> np.ndarray:
-        """The point with this value of the profiled parameter, the others by linear prediction."""
+        """The maximum's point with only the profiled parameter changed."""
         point = self._point.copy()
         point[self._which] = coordinate
         return point
@@ -122,7 +128,10 @@ class _Profile:
             else:
                 share = (threshold - below[1]) / (above[1] - below[1])
                 ahead = below[0] + float(np.clip(share, 0.05, 0.95)) * (above[0] - below[0])
-        return start + sign * ahead
+        raise ConvergenceError(
+            f"The profile likelihood did not settle in {_MOST_POINTS} points: it is not smooth or not monotone there. "
+            "Use Wald or robust intervals, or look at the likelihood along this parameter."
+        )
 
     def _root(self, coordinate: float, others: np.ndarray) -> tuple[float | None, np.ndarray]:
         """sqrt(2 (l_max - l)) at the conditional maximum, and the others there; None outside the domain."""
@@ -146,4 +155,10 @@ class _Profile:
             else:
                 break
             point, value, gradient = trial, new_value, new_gradient
+        if value < self._floor - _BETTER:
+            raise ConvergenceError(
+                "The profile met a higher likelihood than the estimate's "
+                f"(by {self._floor - value:.3g}): the estimate is a local maximum. Fit again with start={{...}} near "
+                f"{self._objective.natural(point).round(6).tolist()} (the estimated parameters in their order)."
+            )
         return float(np.sqrt(max(0.0, 2.0 * (value - self._floor)))), point[self._others]

@@ -87,7 +87,7 @@ class LampertiCoordinate:
         self.base = BaseVariable(*domain)
         u_least, u_greatest = self.base.to_base(torch.tensor(reach, dtype=torch.float64)).tolist()
         self._density = self._inverse_noise(diffusion)
-        self._check_interior(u_least, u_greatest)
+        self._check_interior(diffusion, u_least, u_greatest)
         u_low, self.lower_closed = self._extend(u_least, -1.0, padding, np.isfinite(domain[0]), u_greatest - u_least)
         u_high, self.upper_closed = self._extend(u_greatest, 1.0, padding, np.isfinite(domain[1]), u_greatest - u_least)
         u = np.linspace(u_low, u_high, _TABLE_SIZE)
@@ -106,15 +106,20 @@ class LampertiCoordinate:
 
         return density
 
-    def _check_interior(self, u_least: float, u_greatest: float) -> None:
-        u = np.linspace(u_least, u_greatest, 257)
-        bad = ~np.isfinite(self._density(u))
+    def _check_interior(
+        self, diffusion: Callable[[Tensor], Tensor], u_least: float, u_greatest: float
+    ) -> None:
+        u = torch.linspace(u_least, u_greatest, 1025, dtype=torch.float64)
+        with torch.no_grad():
+            noise = diffusion(self.base.from_base(u))
+        # A noise that changes its sign between two points vanishes between them.
+        bad = ~torch.isfinite(1.0 / noise) | (torch.sign(noise) != torch.sign(noise[0]))
         if bad.any():
-            x = float(self.base.from_base(torch.tensor(u[bad][0])))
+            x = float(self.base.from_base(u[bad][0]))
             raise NumericalError(
                 f"The diffusion must be finite and different from zero between the observations, but it is not "
-                f"at x = {x:.6g}. A process can't cross a point without noise: split the data there, or choose a "
-                "diffusion that does not vanish."
+                f"at x = {x:.6g}. A process can cross such a point in the direction of its drift only: split "
+                "the data there, or choose a diffusion that does not vanish."
             )
 
     def _extend(self, start: float, sign: float, padding: float, bounded: bool, spread: float) -> tuple[float, bool]:

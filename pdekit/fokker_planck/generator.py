@@ -109,8 +109,10 @@ class FiniteVolumeGrid:
         drift, diffusion = coefficients(self._points)
         log_noise = torch.log(diffusion * diffusion)
         ratio = 2.0 * drift * torch.exp(-log_noise)
-        if not bool(torch.isfinite(ratio.detach()).all()):
-            bad = self._points[int((~torch.isfinite(ratio.detach())).nonzero()[0])].item()
+        sign = torch.sign(diffusion.detach())
+        wrong = ~torch.isfinite(ratio.detach()) | (sign != sign[0])
+        if bool(wrong.any()):
+            bad = self._points[int(wrong.nonzero()[0])].item()
             raise NumericalError(
                 f"2 f / g^2 must be finite on the grid, but it is not at x = {bad:.6g}: the diffusion vanishes there."
             )
@@ -205,13 +207,13 @@ def _power_integrals(
 
 
 def _positive(exponent: Tensor) -> Tensor:
-    """The exponent itself, going over to a small positive number below 0.05.
+    """The exponent itself, going over to a small positive number below a thousandth.
 
     The mass of the first cell is 1 / exponent: as the exponent falls to zero the process returns ever more rarely from
-    the boundary, and for a negative one never. A mass without bound is a cell that is never left, an absorbing
-    boundary.
+    the boundary, and for a negative one never. The mass goes on growing there, e^1000 for each unit of the exponent: a
+    cell that is hardly ever left, an absorbing boundary for all that a record can tell.
     """
-    least = 0.05
+    least = 1e-3
     below = least * torch.exp(exponent.clamp(max=least) / least - 1.0)
     return torch.where(exponent > least, exponent, below.clamp_min(1e-300))
 

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from pdekit.fokker_planck.generator import POWER_CELLS, Chain, Coefficients, FiniteVolumeGrid
 from pdekit.fokker_planck.spectral import Entries, decompose, kernel_blocks
-from pdekit.fokker_planck.uniformization import positive_blocks
+from pdekit.fokker_planck.uniformization import kernel_rows, positive_blocks
 
 # Below this the eigendecomposition's rounding (1e-15) shows in the logarithm; such pairs take the positive route.
 _NOISE_FLOOR = 1e-10
 _LEAST_POSITIVE = 1e-280
+# Rows of a kernel sum to one; those that miss it by more have lost their entries to rounding.
+_LOST_MASS = 1e-5
 
 
 class GridTransition:
@@ -124,6 +126,7 @@ class GridTransition:
                 decay = torch.exp(values * self.entries.steps[self.entries.step_index[chosen], None])
                 kernel = torch.matmul(vectors[starts] * decay[:, None, :], vectors.T)
                 kernel = torch.where(kernel > 1e-14, kernel, 0.0) * torch.exp(half_mass - half_mass[starts][..., None])
+                self._replace_lost_rows(kernel, starts, self.entries.step_index[chosen], chain)
                 below = torch.cumsum(kernel, -1)
                 below = torch.cat([torch.zeros_like(below[..., :1]), below], -1) / below[..., -1:]
                 along = torch.gather(below, -1, (first[chosen, None] + offsets)[:, None, :].expand(-1, 4, 4))
@@ -133,6 +136,16 @@ class GridTransition:
                     inside = torch.einsum("na,nab->nb", weights[members], below[members, :, cell : cell + 2])
                     out[chosen[members]] = inside[:, 0] + fraction * (inside[:, 1] - inside[:, 0])
             return out.clamp(0.0, 1.0)
+
+    def _replace_lost_rows(self, kernel: Tensor, starts: Tensor, step_index: Tensor, chain: Chain) -> None:
+        """Puts positive rows where the symmetric kernel had only noise: starts that the stationary law hardly visits."""
+        lost = ~((kernel.sum(-1) - 1.0).abs() < _LOST_MASS)
+        for index in torch.unique(step_index[lost.any(-1)]).tolist():
+            here = lost & (step_index == index)[:, None]
+            distinct, position = torch.unique(starts[here], return_inverse=True)
+            step = float(self.entries.steps[index])
+            rows = kernel_rows(chain.up.exp(), chain.down.exp(), distinct, step, self.grid.cells)
+            kernel[here] = rows[position]
 
     def _power_law_cells(self, chain: Chain, chosen: Tensor):
         """(cell, positions in `chosen`, share of the cell's mass below x1) for ends in the cells next to a closed end.

@@ -106,10 +106,6 @@ def ckls() -> SymbolicSDE:
         ),
         name="CKLS",
         description="Linear drift with noise that grows as a power of the state.",
-        closed_forms={
-            "stationary_mean": "-alpha/beta",
-            "conditional_mean": "-alpha/beta + (r + alpha/beta)*exp(beta*t)",
-        },
         defaults={"alpha": 0.03, "beta": -0.5, "sigma": 0.2, "gamma": 0.7},
     )
 
@@ -215,7 +211,7 @@ def logistic() -> SymbolicSDE:
         diffusion="sigma*x",
         params={"r": _POSITIVE, "K": _POSITIVE, "sigma": _POSITIVE},
         domain=_HALF_LINE,
-        boundary="0 is never reached in finite time; it attracts, and the population dies out, if 2 r <= sigma^2.",
+        boundary="0 is never reached in finite time; it attracts, and the population dies out, if 2 r < sigma^2.",
         name="Logistic",
         description="Growth to a carrying capacity with proportional noise.",
         closed_forms={
@@ -366,7 +362,7 @@ def sis() -> SymbolicSDE:
         domain=[(0, 1)],
         boundary=(
             "Neither end is reached in finite time; "
-            "0 attracts, and the epidemic dies out, if beta - sigma^2/2 <= gamma."
+            "0 attracts, and the epidemic dies out, if beta - sigma^2/2 < gamma."
         ),
         name="SIS epidemic",
         description="Share of infected with a random contact rate.",
