@@ -34,9 +34,7 @@ class EulerTransition:
                 "equation of the states that have it."
             )
         self._drift = self.model.function(list(self.model.drift))
-        self._diffusion = self.model.function(
-            self.model.diffusion if self._diagonal else self.model.diffusion_matrix
-        )
+        self._diffusion = self.model.function(self.model.diffusion if self._diagonal else self.model.diffusion_matrix)
 
     def log_density(self, theta: Tensor) -> Tensor:
         """Log-density of every pair, (n,)."""

@@ -112,7 +112,9 @@ def _best_of_several(
     for _ in range(_DRIFT_STARTS):
         starts.append(np.array([_draw(generator, 1.0, *b) for b in zip(lower, upper, strict=True)]))
     found = [
-        least_squares(misfit, np.clip(start, lower + 1e-12, upper - 1e-12), bounds=(lower, upper), x_scale="jac", max_nfev=40)
+        least_squares(
+            misfit, np.clip(start, lower + 1e-12, upper - 1e-12), bounds=(lower, upper), x_scale="jac", max_nfev=40
+        )
         for start in starts
     ]
     return min(found, key=lambda solution: solution.cost).x

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from scipy.special import ndtr
 
+from pdekit.data.times import plural
 from pdekit.report import Facts, Flag, Table, render_facts, render_flags, render_table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def facts(fit: "Fit") -> tuple[tuple[str, str], ...]:
         ("Transitions", str(fit.n)),
         ("BIC", f"{fit.bic:.2f}"),
         ("Paths", str(fit.data.n_paths)),
-        ("Duration", f"{fit.data.duration:.6g} {_plural(fit.data.time_unit)}"),
+        ("Duration", f"{fit.data.duration:.6g} {plural(fit.data.time_unit)}"),
         ("Step", steps(fit)),
         ("Status", fit.status),
         ("Likelihood", fit.route),
@@ -34,7 +35,7 @@ def steps(fit: "Fit") -> str:
     """The steps between observations and their unit, such as ".25 year"."""
     dt = fit.pairs.dt
     least, median, most = float(dt.min()), float(dt.median()), float(dt.max())
-    unit = fit.data.time_unit
+    unit = plural(fit.data.time_unit)
     if most - least <= 1e-6 * most:
         return f"{median:.5g} {unit}"
     return f"{least:.4g} to {most:.4g} {unit} (median {median:.4g})"
@@ -48,7 +49,8 @@ def parameter_table(fit: "Fit", *, level: float = 0.95) -> Table:
     columns = ("Parameter", "Estimate", "Std. error", "Robust s.e.", "z", f"[{tail:g} %", f"{100 - tail:g} %]")
     note = (
         f"Rates are per {fit.data.time_unit}. {percent} Wald intervals from the observed information; the "
-        "robust standard error is the sandwich's, and a large difference between the two says that the model is wrong somewhere."
+        "robust standard error is the sandwich's, and a large difference between the two says that the model is wrong "
+        "somewhere."
     )
     return Table("Parameters", columns, rows, note)
 
@@ -70,10 +72,6 @@ def _row(parameter: "Parameter", level: float) -> tuple[str, ...]:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
-
-
-def _plural(unit: str) -> str:
-    return unit if unit in {"s", "ms", "h", "min", "time unit"} or unit.endswith("s") else f"{unit}s"
 
 
 def summary_text(fit: "Fit", *, width: int = 90, flags: tuple[Flag, ...] | None = None) -> str:

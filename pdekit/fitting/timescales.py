@@ -1,5 +1,6 @@
 """Whether the record is long enough, and dense enough, for the process that was found in it."""
 
+from pdekit.data.times import plural
 from pdekit.fitting.checks import Check, percent
 from pdekit.fitting.evidence import Evidence
 from pdekit.fitting.relaxation import Relaxation
@@ -24,7 +25,7 @@ _SHORT_ACTION = (
 
 def check_record_length(evidence: Evidence, found: Relaxation | None) -> Check:
     """The record's length in relaxation times, and how well it fixes the relaxation rate."""
-    name, unit = "Record length", evidence.data.time_unit
+    name, unit = "Record length", plural(evidence.data.time_unit)
     duration = float(evidence.pairs.dt.sum())
     if found is None:
         detail = (
@@ -56,7 +57,7 @@ def check_sampling(evidence: Evidence, found: Relaxation | None) -> Check | None
     """The step in relaxation times: nearly independent observations tell f / g^2 only. None if the time is unknown."""
     if found is None or evidence.model.dim > 1:
         return None
-    unit, step = evidence.data.time_unit, float(evidence.pairs.dt.median())
+    unit, step = plural(evidence.data.time_unit), float(evidence.pairs.dt.median())
     ratio = step / found.time
     statistic, limit = f"dt/tau = {ratio:.3g}", f"<= {_SPARSE:g}"
     detail = f"The typical step, {step:.3g} {unit}, is {ratio:.3g} relaxation times of {found.time:.3g} {unit}."

@@ -106,9 +106,7 @@ class LampertiCoordinate:
 
         return density
 
-    def _check_interior(
-        self, diffusion: Callable[[Tensor], Tensor], u_least: float, u_greatest: float
-    ) -> None:
+    def _check_interior(self, diffusion: Callable[[Tensor], Tensor], u_least: float, u_greatest: float) -> None:
         u = torch.linspace(u_least, u_greatest, 1025, dtype=torch.float64)
         with torch.no_grad():
             noise = diffusion(self.base.from_base(u))

@@ -109,7 +109,7 @@ border-radius:6px;
 background:color-mix(in srgb,var(--tone) 6%,var(--card));padding:.85rem 1.15rem .9rem;break-inside:avoid}
 .flag h3{display:flex;flex-wrap:wrap;align-items:baseline;gap:.15rem .8rem;margin:0}
 .severity{font:700 .76rem/1.6 var(--sans);letter-spacing:.05em;text-transform:uppercase;color:var(--tone)}
-.value{font:500 .88rem/1.6 var(--mono);color:var(--muted);margin-left:auto}
+.value{font:500 .88rem/1.6 var(--mono);color:var(--muted);margin-left:auto;white-space:nowrap}
 .flag p{margin:.4rem 0 0;max-width:54rem}
 .flag .action::before{content:"What to do: ";font-weight:600}
 .passed{grid-template-columns:repeat(auto-fill,minmax(21rem,1fr));gap:.5rem 1.8rem}

@@ -361,8 +361,7 @@ def sis() -> SymbolicSDE:
         params={"beta": _POSITIVE, "gamma": _POSITIVE, "sigma": _POSITIVE},
         domain=[(0, 1)],
         boundary=(
-            "Neither end is reached in finite time; "
-            "0 attracts, and the epidemic dies out, if beta - sigma^2/2 < gamma."
+            "Neither end is reached in finite time; 0 attracts, and the epidemic dies out, if beta - sigma^2/2 < gamma."
         ),
         name="SIS epidemic",
         description="Share of infected with a random contact rate.",

@@ -16,8 +16,10 @@ def pairs(dt, x0, spread, n=200, seed=1):
     rng = np.random.default_rng(seed)
     start = x0 * np.exp(0.1 * rng.standard_normal(n))
     end = start + spread * math.sqrt(dt) * rng.standard_normal(n)
+
     def as_tensor(v):
         return torch.from_numpy(v)[:, None]
+
     return Pairs(
         torch.zeros(n).double(),
         torch.full((n,), dt, dtype=torch.float64),

@@ -9,8 +9,10 @@ from pdekit.fitting.euler import EulerTransition
 
 def two_dimensional_pairs(n=5):
     generator = torch.Generator().manual_seed(0)
+
     def draw():
         return torch.randn(n, 2, generator=generator, dtype=torch.float64)
+
     x0 = draw()
     return Pairs(
         torch.arange(n).double(),

@@ -42,6 +42,7 @@ def test_does_not_care_for_units(unit):
 def test_no_minimum_is_not_called_one():
     def slope(p):
         return (float(-p[0]), np.array([-1.0]))
+
     found = finish(slope, descend(slope, np.array([0.0]), max_iterations=20))
     assert not found.converged
 

@@ -28,8 +28,10 @@ def symmetric(up, down):
 
 def entries(n, steps, count, seed):
     generator = torch.Generator().manual_seed(seed)
+
     def pick(high):
         return torch.randint(0, high, (count,), generator=generator)
+
     return Entries(torch.tensor(steps, dtype=torch.float64), pick(len(steps)), pick(n - 3), pick(n - 3))
 
 
