@@ -97,8 +97,8 @@ def local_exponents(evidence: Evidence, bound: float, side: str) -> LocalExponen
     """Feller's tests at a finite bound, from the coefficients near it; None where they can't be evaluated.
 
     Let 2 f / g^2 ~ q / z (positive q pointing inward) and g^2 ~ z^p. The scale density z^-q is integrable if q < 1, the
-    speed density z^(q - p) if 1 + q - p > 0, and the expected time to the bound, the integral of z^(1 - p), is finite if
-    p < 2. Where the drift alone draws the process in, q falls without bound and the time is the integral of 1 / |f|.
+    speed density z^(q - p) if 1 + q - p > 0, and the expected time to the bound, the integral of z^(1 - p), is finite
+    if p < 2. Where the drift alone draws the process in, q falls without bound and the time is the integral of 1 / |f|.
     """
     model = evidence.model.ito()
     function = model.function([model.drift[0], model.diffusion_matrix[0, 0]])

@@ -5,8 +5,8 @@ With y = int dx / g the noise has unit strength and drift mu = f / g - g' / 2. B
     p(x1, dt | x0) = N(y1 - y0; 0, dt) / g(x1) * exp(int mu dy) * E[exp(-int_0^dt V(Y_s) ds)],   V = (mu^2 + mu') / 2,
 
 Y a Brownian bridge from y0 to y1 (Dacunha-Castelle and Florens-Zmirou 1986; Beskos et al. 2006). The logarithm of the
-expectation is -dt V_line - dt^2 V'' / 12 + dt^3 V'^2 / 24 + ...: V averaged along the straight line, the bridge's width,
-and the variance of the integral, all derivatives in y.
+expectation is -dt V_line - dt^2 V'' / 12 + dt^3 V'^2 / 24 + ...: V averaged along the straight line, the bridge's
+width, and the variance of the integral, all derivatives in y.
 """
 
 from dataclasses import dataclass
@@ -107,8 +107,8 @@ class BridgeTransition:
         if self.order > 1:
             force, curvature = self._middle(0.0, line[:, 1], theta).unbind(-1)
             width, variance = dt * dt * curvature / 12.0, dt**3 * force * force / 24.0
-            # Equal to the terms themselves where they are small, and bounded, or nearly so, where the expansion fails: a
-            # likelihood must not grow without end toward parameters for which it is wrong.
+            # Equal to the terms themselves where they are small, and bounded, or nearly so, where the expansion fails:
+            # a likelihood must not grow without end toward parameters for which it is wrong.
             girsanov = girsanov - width / torch.sqrt(1.0 + width * width) + torch.log1p(variance)
         return girsanov - 0.5 * (distance * distance / dt + torch.log(2.0 * torch.pi * dt))
 

@@ -101,7 +101,7 @@ def check_domain(model: SymbolicSDE, data: Trajectories) -> None:
                 where = f" of path {label}" if data.n_paths > 1 else ""
                 raise DataError(
                     f"{data.names[i]} = {float(values[row, i]):g} at time {float(times[row]):g} "
-                    f"(observation {row + 1}{where}) is outside the domain ({lower:g}, {upper:g}) of {model.name or 'the model'}; "
-                    f"{len(outside)} observation(s) are. "
+                    f"(observation {row + 1}{where}) is outside the domain ({lower:g}, {upper:g}) "
+                    f"of {model.name or 'the model'}; {len(outside)} observation(s) are. "
                     "Choose a model that allows such values, or transform or shift the data."
                 )

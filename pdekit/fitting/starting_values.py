@@ -108,14 +108,11 @@ def _best_of_several(
 ) -> np.ndarray:
     """The best least-squares solution from the first and a few random starts: a drift may have several basins."""
     generator = np.random.default_rng(0)
-    starts = [first]
-    for _ in range(_DRIFT_STARTS):
-        starts.append(np.array([_draw(generator, 1.0, *b) for b in zip(lower, upper, strict=True)]))
+    bounds = list(zip(lower, upper, strict=True))
+    others = [np.array([_draw(generator, 1.0, *b) for b in bounds]) for _ in range(_DRIFT_STARTS)]
     found = [
-        least_squares(
-            misfit, np.clip(start, lower + 1e-12, upper - 1e-12), bounds=(lower, upper), x_scale="jac", max_nfev=40
-        )
-        for start in starts
+        least_squares(misfit, _inside(start, lower, upper), bounds=(lower, upper), x_scale="jac", max_nfev=40)
+        for start in (first, *others)
     ]
     return min(found, key=lambda solution: solution.cost).x
 

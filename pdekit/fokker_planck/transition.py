@@ -138,7 +138,7 @@ class GridTransition:
             return out.clamp(0.0, 1.0)
 
     def _replace_lost_rows(self, kernel: Tensor, starts: Tensor, step_index: Tensor, chain: Chain) -> None:
-        """Puts positive rows where the symmetric kernel had only noise: starts that the stationary law hardly visits."""
+        """Puts positive rows where the symmetric kernel had only noise: starts hardly ever visited."""
         lost = ~((kernel.sum(-1) - 1.0).abs() < _LOST_MASS)
         for index in torch.unique(step_index[lost.any(-1)]).tolist():
             here = lost & (step_index == index)[:, None]

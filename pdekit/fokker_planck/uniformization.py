@@ -65,7 +65,7 @@ def kernel_rows(up: Tensor, down: Tensor, starts: Tensor, step: float, farthest:
 
 
 def _by_squaring(jump: "_JumpMatrix", jumps: float, farthest: int) -> Tensor:
-    """The whole kernel, (n, n), from that of a step with about one jump; a product of positive matrices loses no digits."""
+    """The whole kernel, (n, n), from that of a step with about one jump; products of positive matrices lose nothing."""
     squarings = math.ceil(math.log2(jumps))
     kernel = torch.eye(len(jump.stay), dtype=jump.stay.dtype)
     kernel = jump.advance(kernel, jumps / 2**squarings, farthest / 2**squarings)
