@@ -14,7 +14,7 @@ from benchmarks.runner import Outcome
 from benchmarks.truth import Array, Process
 
 if TYPE_CHECKING:
-    from pdekit.fitting.choose import Method
+    from pdekit.fitting.densities.choose import Method
     from pdekit.fitting.result import Interval
 
 # Each process of `truth` by its name in pdekit's catalogue, with the catalogue's parameters in the process's order.
@@ -115,7 +115,7 @@ def fit_reference(process: Process, dt: float, x: Array, *, closed: bool) -> Out
     import torch
     from scipy.optimize import minimize
 
-    from pdekit.fitting.grid_density import LEAST_CELLS, FokkerPlanckTransition, wanted_cells
+    from pdekit.fitting.densities.grid import LEAST_CELLS, FokkerPlanckTransition, wanted_cells
 
     usual = fit_series(process, dt, x)
     center = np.array([usual["estimate"][name] for name in process.params])
@@ -140,7 +140,7 @@ def log_density(process: Process, dt: float, x: Array, *, extrapolate: bool) -> 
     """log p(x[k + 1] | x[k]) at the true parameters by the Fokker-Planck route, (n,), and the route in words."""
     import torch
 
-    from pdekit.fitting.grid_density import FokkerPlanckTransition
+    from pdekit.fitting.densities.grid import FokkerPlanckTransition
 
     subject, pairs = model(process), trajectories([(np.arange(len(x)) * dt, x)]).pairs()
     theta = torch.tensor(process.theta, dtype=torch.float64)
@@ -158,7 +158,7 @@ def gradient_seconds(process: Process, series: list[tuple[Array, Array]], repeat
     """Seconds of `repeats` evaluations of the log-likelihood of several paths with its gradient, near the truth."""
     import torch
 
-    from pdekit.fitting.choose import transition_density
+    from pdekit.fitting.densities.choose import transition_density
 
     subject, pairs = model(process), trajectories(series).pairs()
     theta = torch.tensor(process.theta, dtype=torch.float64)

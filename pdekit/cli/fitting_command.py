@@ -184,7 +184,7 @@ def fit_series(
 
 def _check_before(out: str | None, overwrite: bool, method: str) -> None:
     """Refuses early what would only fail after the work."""
-    from pdekit.fitting.choose import Method
+    from pdekit.fitting.densities.choose import Method
     from pdekit.fitting.storage import check_folder
 
     if method not in get_args(Method):

@@ -11,14 +11,14 @@ from torch import Tensor
 from pdekit import __version__
 from pdekit.data import Trajectories
 from pdekit.errors import InputError
-from pdekit.fitting.bijection import Bijection
-from pdekit.fitting.choose import transition_density
-from pdekit.fitting.grid_density import FokkerPlanckTransition
-from pdekit.fitting.likelihood import NegativeLogLikelihood
-from pdekit.fitting.maximum import Maximum
-from pdekit.fitting.optimise import Minimum
+from pdekit.fitting.densities.choose import transition_density
+from pdekit.fitting.densities.grid import FokkerPlanckTransition
+from pdekit.fitting.inference.bijection import Bijection
+from pdekit.fitting.inference.likelihood import NegativeLogLikelihood
+from pdekit.fitting.inference.maximum import Maximum
+from pdekit.fitting.inference.optimise import Minimum
+from pdekit.fitting.inference.uncertainty import Covariances
 from pdekit.fitting.storage import read_document, write_document
-from pdekit.fitting.uncertainty import Covariances
 from pdekit.symbolic import SymbolicSDE
 
 if TYPE_CHECKING:

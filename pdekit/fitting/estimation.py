@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from pdekit.data import Trajectories
 from pdekit.errors import DataError, InputError
-from pdekit.fitting.choose import Method
-from pdekit.fitting.maximum import Progress, maximise
+from pdekit.fitting.densities.choose import Method
+from pdekit.fitting.inference.maximum import Progress, maximise
+from pdekit.fitting.inference.threads import one_thread
+from pdekit.fitting.inference.uncertainty import covariances
 from pdekit.fitting.result import Fit
-from pdekit.fitting.threads import one_thread
-from pdekit.fitting.uncertainty import covariances
 from pdekit.symbolic import SymbolicSDE
 
 

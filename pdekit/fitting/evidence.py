@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pdekit.data import Pairs, Trajectories
-from pdekit.fitting.densities import TransitionDensity
+from pdekit.fitting.densities.protocol import TransitionDensity
 from pdekit.symbolic import SymbolicSDE
 
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from pdekit.data import Pairs, Trajectories
 from pdekit.errors import InputError
-from pdekit.fitting.choose import Method
-from pdekit.fitting.densities import TransitionDensity
+from pdekit.fitting.densities.choose import Method
+from pdekit.fitting.densities.protocol import TransitionDensity
 from pdekit.fitting.evidence import Evidence
-from pdekit.fitting.maximum import Maximum
-from pdekit.fitting.uncertainty import Covariances, profile_interval
+from pdekit.fitting.inference.maximum import Maximum
+from pdekit.fitting.inference.uncertainty import Covariances, profile_interval
 from pdekit.report import Flag
 from pdekit.sde import SDE
 from pdekit.symbolic import SymbolicSDE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from pdekit.fitting.diagnostics import Diagnostics
+    from pdekit.fitting.diagnosis.diagnostics import Diagnostics
     from pdekit.simulation import Simulation
 
 Interval = Literal["wald", "robust", "profile"]
@@ -208,7 +208,7 @@ class Fit:
 
     @cached_property
     def _diagnostics(self) -> "Diagnostics":
-        from pdekit.fitting.diagnostics import diagnose
+        from pdekit.fitting.diagnosis.diagnostics import diagnose
 
         return diagnose(
             self.evidence,
@@ -228,13 +228,13 @@ class Fit:
 
     def summary(self, *, width: int = 90) -> str:
         """A summary table in the manner of statsmodels, with the flags below it."""
-        from pdekit.fitting.summary import summary_text
+        from pdekit.fitting.display.summary import summary_text
 
         return summary_text(self, width=width)
 
     def to_dataframe(self) -> "DataFrame":
         """The parameter table."""
-        from pdekit.fitting.summary import parameter_frame
+        from pdekit.fitting.display.summary import parameter_frame
 
         return parameter_frame(self)
 
@@ -255,13 +255,13 @@ class Fit:
 
     def plot(self) -> "Figure":
         """Drift, diffusion, density, residuals and autocorrelation in one figure."""
-        from pdekit.fitting.figures import overview
+        from pdekit.fitting.display.figures import overview
 
         return overview(self)
 
     def report(self, path: str | os.PathLike[str], *, command: str | None = None) -> None:
         """Writes one self-contained HTML page."""
-        from pdekit.fitting.reporting import write_report
+        from pdekit.fitting.display.reporting import write_report
 
         write_report(self, path, command=command)
 

@@ -11,7 +11,7 @@ import pytest
 
 from pdekit.cli import main
 from pdekit.fitting import Fit, fit
-from pdekit.fitting import reporting as reporting_module
+from pdekit.fitting.display import reporting as reporting_module
 
 OWN = ("--drift", "theta*(mu - x)", "--diffusion", "sigma", "--positive", "theta,sigma")
 

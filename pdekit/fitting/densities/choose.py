@@ -1,0 +1,95 @@
+"""Which transition density serves which pairs."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from pdekit.data import Pairs
+from pdekit.errors import InputError, UnsupportedError
+from pdekit.fitting.densities.bridge import BridgeExpressions, BridgeTransition
+from pdekit.fitting.densities.closed_form import closed_form
+from pdekit.fitting.densities.euler import EulerTransition
+from pdekit.fitting.densities.grid import FokkerPlanckTransition, wanted_cells
+from pdekit.fitting.densities.protocol import MixedTransition, TransitionDensity, select_pairs
+from pdekit.fokker_planck.coordinate import LampertiCoordinate
+from pdekit.symbolic import SymbolicSDE
+
+Method = Literal["auto", "closed-form", "fokker-planck", "bridge", "euler"]
+
+# A grid of this size costs less than deriving the bridge; above it short steps are worth a kernel of their own.
+_CHEAP_CELLS = 240
+# Where the bridge was measured to be right: dt |mu'| small, singular boundaries at least four one-step deviations away.
+_SHORT = 0.2
+_CLEARANCE = 4.0
+
+
+def transition_density(model: SymbolicSDE, pairs: Pairs, theta: Tensor, method: Method = "auto") -> TransitionDensity:
+    """The density of these pairs under `model`, good for parameters near `theta`.
+
+    `"auto"` takes a closed form where the model has one; for one state the Fokker-Planck grid, with the bridge for
+    steps so short that the grid would need many cells; otherwise Euler.
+
+    Raises:
+        InputError: If the method is unknown.
+        UnsupportedError: If the method can't serve the model.
+    """
+    if method not in get_args(Method):
+        raise InputError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
+    scalar = model.dim == 1 and model.autonomous and model.noise_dim == 1
+    if method in ("auto", "closed-form"):
+        exact = closed_form(model, pairs)
+        if exact is not None:
+            return exact
+        if method == "closed-form":
+            raise UnsupportedError(
+                f"No closed-form transition density is known for {model.name or 'this model'}; use method='auto'."
+            )
+    if method == "euler" or (method == "auto" and not scalar):
+        return EulerTransition(model, pairs)
+    if not scalar:
+        raise UnsupportedError(f"method={method!r} needs one state, one noise and no dependence on time; use 'euler'.")
+    if method == "bridge":
+        return BridgeTransition(model, pairs)
+    if method == "fokker-planck" or wanted_cells(model, pairs, theta) <= _CHEAP_CELLS:
+        return FokkerPlanckTransition.lay(model, pairs, theta)
+    return _short_steps_by_bridge(model, pairs, theta)
+
+
+def _short_steps_by_bridge(model: SymbolicSDE, pairs: Pairs, theta: Tensor) -> TransitionDensity:
+    expressions = BridgeExpressions.of(model)
+    short = _is_short(model, pairs, theta, expressions)
+    if bool(short.all()):
+        return BridgeTransition(model, pairs, expressions=expressions)
+    if not bool(short.any()):
+        return FokkerPlanckTransition.lay(model, pairs, theta)
+    near, far = short.nonzero().flatten(), (~short).nonzero().flatten()
+    return MixedTransition(
+        [
+            (near, BridgeTransition(model, select_pairs(pairs, near), expressions=expressions)),
+            (far, FokkerPlanckTransition.lay(model, select_pairs(pairs, far), theta)),
+        ]
+    )
+
+
+def _is_short(model: SymbolicSDE, pairs: Pairs, theta: Tensor, expressions: BridgeExpressions) -> Tensor:
+    """Which steps the bridge may serve, (n,) bool."""
+    with torch.no_grad():
+        steepness = model.function(expressions.steepness)
+        noise = model.function(expressions.noise)
+        bend = torch.maximum(steepness(0.0, pairs.x0, theta).abs(), steepness(0.0, pairs.x1, theta).abs())
+        ends = torch.stack([pairs.x0[:, 0], pairs.x1[:, 0]])
+        clearance = _CLEARANCE * torch.sqrt(pairs.dt)
+        coordinate = LampertiCoordinate(
+            lambda x: noise(0.0, x[:, None], theta),
+            model.domain[0],
+            (float(ends.min()), float(ends.max())),
+            float(clearance.max()),
+        )
+        y = coordinate.to_y(ends.flatten()).view_as(ends)
+        short = bend * pairs.dt <= _SHORT
+        if coordinate.lower is not None:
+            short &= y.amin(0) - coordinate.lower >= clearance
+        if coordinate.upper is not None:
+            short &= coordinate.upper - y.amax(0) >= clearance
+        return short

@@ -1,0 +1,1 @@
+"""A fit to look at: summary table, curves, figures and the report."""

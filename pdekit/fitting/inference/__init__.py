@@ -1,0 +1,1 @@
+"""Maximum likelihood: starting values, optimisation, refinement and error bars."""
