@@ -1,7 +1,7 @@
 """Which power of the rate does the noise of the US T-bill rate grow with?
 
-Fits CKLS, dr = (alpha + beta r) dt + sigma r^gamma dW, and its special cases gamma = 0 (Vasicek), 1/2 (CIR) and 1, to 203
-quarterly rates, compares them by likelihood ratios, and draws the noise that each finds.
+Fits CKLS, dr = (alpha + beta r) dt + sigma r^gamma dW, and its special cases gamma = 0 (Vasicek), 1/2 (CIR) and 1, to
+203 quarterly rates, compares them by likelihood ratios, and draws the noise that each finds.
 
     python examples/01_short_rate.py [FOLDER]
 """

@@ -1,7 +1,7 @@
 """What does coarse sampling do to an estimate? A double well observed every half unit of time.
 
-Simulates dx = (x - x^3) dt + 0.5 dW, keeps 5000 observations at dt = 0.5, and fits it by the Euler likelihood and by the
-Fokker-Planck likelihood: the same data and the same model, only the transition density differs.
+Simulates dx = (x - x^3) dt + 0.5 dW, keeps 5000 observations at dt = 0.5, and fits it by the Euler likelihood and by
+the Fokker-Planck likelihood: the same data and the same model, only the transition density differs.
 
     python examples/02_coarse_double_well.py [FOLDER]
 """
@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
     model = pk.models.double_well()
     truth = {"a": 1.0, "b": 1.0, "sigma": 0.5}
     times = torch.arange(5001, dtype=torch.float64) * 0.5
-    path = pk.simulate(model.at(**truth), 1.0, times, dt=0.01, seed=1)
+    path = pk.simulate(model.at(**truth), 1.0, times, dt=0.05, seed=1)
     data = pk.Trajectories.from_arrays(path.times, path.values[:, 0], time_unit="s")
     fits = {method: pk.fit(model, data, method=method) for method in ("euler", "fokker-planck")}
 
