@@ -11,7 +11,7 @@ from pdekit.cli.progress import Bar, progress_bar
 from pdekit.cli.reading import read_series
 from pdekit.cli.screen import intervals_table, screen_width, wrapped
 from pdekit.cli.stating import Statement, check_names
-from pdekit.errors import InputError
+from pdekit.errors import ConvergenceError, InputError
 
 if TYPE_CHECKING:
     from pdekit.fitting import Fit
@@ -166,7 +166,7 @@ def fit_series(
     _check_before(out, overwrite, method)
     with progress_bar(total=4.0 + profile, quiet=silent) as bar:
         found, notes = _fit(data, layout, statement, options, bar, silent)
-        profiles = _profiles(found, bar) if profile else {}
+        profiles, reasons = _profiles(found, bar) if profile else ({}, ())
         bar.begin("Checking the fit")
         found.diagnostics()
         bar.begin("Writing the results")
@@ -174,11 +174,11 @@ def fit_series(
             command = str(context.obj["command"])
             keep_fit(found, out, overwrite=overwrite, command=command, profiles=profiles, report=not no_report)
     if as_json:
-        print_json(fit_document(found, profiles, notes, out))
+        print_json(fit_document(found, profiles, notes + reasons, out))
     elif not quiet:
         typer.echo(found.summary(width=screen_width()))
         if profiles:
-            typer.echo(intervals_table(profiles) + "\n")
+            typer.echo("\n".join((intervals_table(profiles), *reasons)) + "\n")
         typer.echo(_where(out, report=not no_report))
 
 
@@ -204,6 +204,7 @@ def _fit(
     for flag, name in (("--fix", "fixed"), ("--start", "start")):
         check_names(model, options[name], flag)
     series = read_series(path, layout)
+    statement.check_columns(model, series)
     model, notes = statement.suit(model, series)
     check_domain(model, series)
     if not silent:
@@ -212,13 +213,20 @@ def _fit(
     return fit(model, series, **options, progress=bar.likelihood), notes
 
 
-def _profiles(found: "Fit", bar: Bar) -> Profiles:
+def _profiles(found: "Fit", bar: Bar) -> tuple[Profiles, tuple[str, ...]]:
+    """The intervals, and why those that are missing could not be found."""
     bar.begin("Profile intervals")
     ends: dict[str, tuple[float, float] | None] = {}
+    reasons = []
     for name in found.params:
         bar.detail(name)
-        ends[name] = found.interval(name, kind="profile")
-    return ends
+        try:
+            ends[name] = found.interval(name, kind="profile")
+        except ConvergenceError as error:
+            # An interval that can't be found must not cost the fit; it stays blank, and the reason is said.
+            ends[name] = None
+            reasons.append(f"No profile interval of {name}: {error}")
+    return ends, tuple(reasons)
 
 
 def _where(out: str | None, *, report: bool) -> str:

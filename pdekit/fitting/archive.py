@@ -1,5 +1,6 @@
 """A fit as a folder, and back: everything needed to report on it, profile it or simulate from it again."""
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,6 @@ def save_fit(fit: "Fit", folder: Path) -> None:
     """Writes `model.json` and `arrays.safetensors` into an existing folder."""
     maximum, minimum = fit.maximum, fit.maximum.minimum
     document = {
-        "kind": "fit",
         "pdekit": __version__,
         "model": fit.model.to_dict(),
         "method": fit.method,
@@ -83,6 +83,7 @@ def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
         data = Trajectories(
             times=arrays["times"].split(lengths), values=arrays["values"].split(lengths), **document["data"]
         )
+        _check_params(document["params"], model.named(arrays["theta"]), folder)
         maximum = _maximum(model, data, document, arrays)
         covariances = Covariances(arrays["covariance.observed"].numpy(), arrays["covariance.sandwich"].numpy())
         return {
@@ -97,6 +98,19 @@ def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(
             f"The saved fit in {folder} is incomplete or damaged ({error}). Fit the model again."
         ) from error
+
+
+def _check_params(stated: dict[str, Any], theta: dict[str, float], folder: object) -> None:
+    """The document repeats the estimates for readers; one that was edited must not be read as if it counted."""
+    for name, value in theta.items():
+        found = stated[name]["estimate"]
+        if not (isinstance(found, float | int) and math.isclose(found, value, rel_tol=1e-12)) or len(stated) != len(
+            theta
+        ):
+            raise InputError(
+                f"The saved fit in {folder} says {name} = {found!r} where its arrays say {value:.6g}: one of them was "
+                "changed. Fit again, with --fix or fixed={...} to hold a parameter at a value of your own."
+            )
 
 
 def _maximum(model: SymbolicSDE, data: Trajectories, document: dict[str, Any], arrays: dict[str, Tensor]) -> Maximum:

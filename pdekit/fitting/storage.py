@@ -16,6 +16,8 @@ from pdekit.errors import InputError
 FORMAT = 1
 DOCUMENT = "model.json"
 ARRAYS = "arrays.safetensors"
+KIND = "fit"
+OWN_FILES = frozenset({DOCUMENT, ARRAYS, "params.csv", "report.html"})
 
 
 def check_folder(folder: str | os.PathLike[str], *, overwrite: bool) -> Path:
@@ -32,16 +34,33 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool) -> Path:
             raise InputError(
                 f"The output folder {path} exists. Choose another name, or allow to replace it (--overwrite)."
             )
-        if any(path.iterdir()) and not (path / DOCUMENT).exists():
-            raise InputError(
-                f"The folder {path} holds no fit ({DOCUMENT} is missing), so it is not replaced. Choose another name."
-            )
+        _check_replaceable(path)
     parent = path.absolute().parent
     if not parent.is_dir():
         raise InputError(f"The folder {parent} for the output does not exist. Make it first.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"The output folder {path} can't be written: no permission to write in {parent}.")
     return path
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raises InputError unless the folder is empty or holds a fit and nothing else."""
+    entries = sorted(entry.name for entry in path.iterdir())
+    if not entries:
+        return
+    try:
+        found = json.loads((path / DOCUMENT).read_text(encoding="utf-8"))
+        is_fit = isinstance(found, dict) and found.get("kind") == KIND and "format" in found
+    except (OSError, ValueError, RecursionError):
+        is_fit = False
+    if not is_fit:
+        raise InputError(f"The folder {path} holds no fit, so it is not replaced. Choose another name.")
+    others = [name for name in entries if name not in OWN_FILES]
+    if others:
+        raise InputError(
+            f"The folder {path} holds {others[0]!r} beside a fit, so it is not replaced. Move that away, "
+            "or choose another name."
+        )
 
 
 @contextmanager
@@ -87,7 +106,7 @@ def write_document(folder: Path, document: Mapping[str, Any], arrays: Mapping[st
     """Writes `model.json` and `arrays.safetensors`."""
     from safetensors.torch import save
 
-    text = json.dumps({"format": FORMAT, **document}, indent=2, allow_nan=False)
+    text = json.dumps({"format": FORMAT, "kind": KIND, **document}, indent=2, allow_nan=False)
     (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
     (folder / ARRAYS).write_bytes(save({name: tensor.detach().clone().contiguous() for name, tensor in arrays.items()}))
 
@@ -108,7 +127,7 @@ def read_document(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     try:
         document = json.loads((path / DOCUMENT).read_text(encoding="utf-8"))
         arrays = load_file(path / ARRAYS)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, SafetensorError) as error:
         raise InputError(f"The saved fit in {path} can't be read: {error}.") from error
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT:

@@ -50,10 +50,21 @@ def transition_density(model: SymbolicSDE, pairs: Pairs, theta: Tensor, method: 
     if not scalar:
         raise UnsupportedError(f"method={method!r} needs one state, one noise and no dependence on time; use 'euler'.")
     if method == "bridge":
-        return BridgeTransition(model, pairs)
+        return _bridge_alone(model, pairs, theta)
     if method == "fokker-planck" or wanted_cells(model, pairs, theta) <= _CHEAP_CELLS:
         return FokkerPlanckTransition.lay(model, pairs, theta)
     return _short_steps_by_bridge(model, pairs, theta)
+
+
+def _bridge_alone(model: SymbolicSDE, pairs: Pairs, theta: Tensor) -> TransitionDensity:
+    expressions = BridgeExpressions.of(model)
+    far = int((~_is_short(model, pairs, theta, expressions)).sum())
+    if far:
+        raise UnsupportedError(
+            f"The bridge does not hold for {far} of {len(pairs)} steps: they are too long for it (dt |mu'| above "
+            f"{_SHORT:g}) or too near a boundary. Use method='auto', which takes the Fokker-Planck grid for those."
+        )
+    return BridgeTransition(model, pairs, expressions=expressions)
 
 
 def _short_steps_by_bridge(model: SymbolicSDE, pairs: Pairs, theta: Tensor) -> TransitionDensity:

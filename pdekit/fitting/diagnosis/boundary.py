@@ -46,12 +46,12 @@ def _check(evidence: Evidence, j: int, bound: float, side: str) -> Check:
         )
     local = local_exponents(evidence, bound, side)
     if local is None or not local.attainable:
-        detail = f"{where}, but under the fitted parameters the process never reaches it."
+        detail = f"{where}, but at the estimate the process never reaches it."
         return Check(
             name,
             f"{statistic}, not attainable",
             "",
-            Flag("ok", f"{state} = {bound:g} is never reached", detail, "", distance),
+            Flag("ok", f"{state} = {bound:g} is not reached at the estimate", detail, "", distance),
         )
     fate = "stays there: it is absorbed" if local.absorbing else "is reflected there at once"
     detail = (

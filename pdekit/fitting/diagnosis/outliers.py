@@ -10,6 +10,7 @@ from pdekit.fitting.diagnosis.residuals import Residuals
 from pdekit.fitting.evidence import Evidence
 from pdekit.report import Flag
 
+_RESOLVED = 7.5
 _LISTED = 3
 
 
@@ -29,7 +30,8 @@ def check_outliers(evidence: Evidence, residuals: Residuals) -> Check:
         _place(evidence, residuals, i) for i in np.argsort(-sizes, kind="stable")[:_LISTED] if tails[i] < LEVEL
     )
     detail = (
-        f"{count} steps are larger than the fitted model explains, up to {worst:.1f} standard deviations: {listed}."
+        f"{count} {'step is' if count == 1 else 'steps are'} larger than the fitted model explains, up to "
+        f"{_size_text(worst)} standard deviations: {listed}."
         if count
         else ""
     )
@@ -44,6 +46,11 @@ def check_outliers(evidence: Evidence, residuals: Residuals) -> Check:
     )
     severity = "serious" if lost else "warning"
     return Check(name, statistic, p_text(p_value), Flag(severity, "Outliers", detail.strip(), action, float(count)))
+
+
+def _size_text(size: float) -> str:
+    """A size in standard deviations; a distribution function within 1e-15 of 0 or 1 tells no more than "over 8"."""
+    return f"{size:.1f}" if size < _RESOLVED else f">{_RESOLVED:g}"
 
 
 def unreachable(density: TransitionDensity) -> int:
@@ -62,4 +69,4 @@ def _place(evidence: Evidence, residuals: Residuals, i: int) -> str:
     owner = f" of path {data.ids[path]}" if data.n_paths > 1 else ""
     r = residuals.values[i]
     size = r[np.abs(r).argmax()]
-    return f"t = {float(pairs.t[at]):.6g}, observation {row} to {row + 1}{owner} ({size:+.1f} sd)"
+    return f"t = {float(pairs.t[at]):.6g}, observation {row} to {row + 1}{owner} ({'-' if size < 0 else '+'}{_size_text(abs(size))} sd)"

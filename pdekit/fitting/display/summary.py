@@ -1,5 +1,6 @@
 """The summary table of a fit, for terminals, reports and spreadsheets."""
 
+import math
 from typing import TYPE_CHECKING
 
 from scipy.special import ndtr
@@ -59,19 +60,21 @@ def _row(parameter: "Parameter", level: float) -> tuple[str, ...]:
     interval = parameter.wald(level)
     if parameter.stderr is None or interval is None:
         return (parameter.name, _number(parameter.estimate), parameter.status, "", "", "", "")
+    # Enough digits to see the standard error in the estimate, also of a mean of a million known to a hundredth.
+    digits = max(5, 3 + math.ceil(math.log10(max(abs(parameter.estimate) / parameter.stderr, 1.0))))
     return (
         parameter.name,
-        _number(parameter.estimate),
+        _number(parameter.estimate, digits),
         _number(parameter.stderr),
         _number(parameter.robust_stderr),
         f"{parameter.estimate / parameter.stderr:.2f}",
-        _number(interval[0]),
-        _number(interval[1]),
+        _number(interval[0], digits),
+        _number(interval[1], digits),
     )
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.5g}"
+def _number(value: float | None, digits: int = 5) -> str:
+    return "" if value is None else f"{value:.{digits}g}"
 
 
 def summary_text(fit: "Fit", *, width: int = 90, flags: tuple[Flag, ...] | None = None) -> str:
@@ -94,6 +97,7 @@ def parameter_frame(fit: "Fit", *, level: float = 0.95) -> "DataFrame":
     rows = []
     for p in fit.params.values():
         lower, upper = p.wald(level) or (None, None)
+        robust_lower, robust_upper = p.wald(level, robust=True) or (None, None)
         rows.append(
             {
                 "parameter": p.name,
@@ -102,6 +106,8 @@ def parameter_frame(fit: "Fit", *, level: float = 0.95) -> "DataFrame":
                 "robust_stderr": p.robust_stderr,
                 f"lower_{100 * level:g}": lower,
                 f"upper_{100 * level:g}": upper,
+                f"robust_lower_{100 * level:g}": robust_lower,
+                f"robust_upper_{100 * level:g}": robust_upper,
                 "z": None if p.stderr is None else p.estimate / p.stderr,
                 "p_value": None if p.stderr is None else float(2 * ndtr(-abs(p.estimate / p.stderr))),
                 "status": p.status,

@@ -108,7 +108,7 @@ def maximise(
     search = _Search(model, pairs, method, dict(fixed or {}), progress or (lambda what, value: None))
     first = starting_values(model, pairs, {**(start or {}), **search.fixed}, seed=seed)
     best = search.run(first)
-    if not best.minimum.converged:
+    if not best.minimum.converged or best.at_bound:
         for trial in _other_starts(first, best.theta, search, seed):
             other = search.run(trial)
             if other.minimum.converged and (not best.minimum.converged or other.loglik > best.loglik):

@@ -4,6 +4,7 @@ The drift by least squares on the increments, the diffusion by the size of what 
 likelihood. Biased at coarse steps, as every method of moments on increments is, but in the basin of the maximum.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from pdekit.data import Pairs
-from pdekit.errors import ConvergenceError
+from pdekit.errors import ConvergenceError, DataError
 from pdekit.fitting.densities.euler import EulerTransition
 from pdekit.fitting.densities.protocol import select_pairs
 from pdekit.fitting.inference.bijection import Bijection
@@ -22,8 +23,8 @@ from pdekit.fitting.inference.optimise import descend
 from pdekit.symbolic import SymbolicSDE
 
 _MOST_PAIRS = 4_000
-_CANDIDATES = 96
-_DRIFT_STARTS = 5
+_CANDIDATES = 128
+_DRIFT_STARTS = 8
 
 
 def starting_values(model: SymbolicSDE, pairs: Pairs, given: dict[str, float], *, seed: int = 0) -> Tensor:
@@ -46,8 +47,21 @@ def starting_values(model: SymbolicSDE, pairs: Pairs, given: dict[str, float], *
     theta = np.array([given.get(name, _middle(*b)) for name, b in zip(model.param_names, bounds, strict=True)])
     in_drift = np.array([any(s in f.free_symbols for f in model.drift) for s in model.param_symbols])
     theta = _drift_by_least_squares(model, _spread_out(pairs), theta, in_drift & ~fixed, bounds)
+    _check_noise(model, some, torch.from_numpy(theta))
     theta = _diffusion_by_search(density, some, theta, ~in_drift & ~fixed, bounds, seed)
     return _polish(density, torch.from_numpy(theta), bounds, ~fixed)
+
+
+def _check_noise(model: SymbolicSDE, pairs: Pairs, theta: Tensor) -> None:
+    """Raises DataError if the drift alone explains the increments to rounding."""
+    with torch.no_grad():
+        increments = (pairs.x1 - pairs.x0) / pairs.dt[:, None]
+        left = increments - model.function(list(model.drift))(pairs.t[:, None], pairs.x0, theta)
+    if bool((left.abs().amax(0) <= 1e-9 * increments.abs().amax(0)).any()):
+        raise DataError(
+            "The increments have no noise: a drift alone explains them to rounding, so that there is nothing "
+            "stochastic to fit. Is the series computed, interpolated or smoothed?"
+        )
 
 
 def _middle(lower: float, upper: float) -> float:
@@ -87,7 +101,9 @@ def _drift_by_least_squares(
             rest = model.function(list(model.drift))(t, pairs.x0, whole)
             design = (columns(t, pairs.x0, torch.from_numpy(theta)) * root[..., None] / noise[:, None]).flatten(0, 1)
             target = ((rate - rest * root) / noise).flatten()
-        solution = np.linalg.lstsq(design.numpy(), target.numpy(), rcond=None)[0]
+        # Columns in their own units: x and x^3 differ by many orders where x is counted in nanometres.
+        size = design.norm(dim=0).clamp_min(1e-300)
+        solution = np.linalg.lstsq((design / size).numpy(), target.numpy(), rcond=None)[0] / size.numpy()
     else:
         drift = model.function(list(model.drift))
 
@@ -97,19 +113,23 @@ def _drift_by_least_squares(
                 residual = (rate - drift(t, pairs.x0, torch.from_numpy(theta)) * root) / noise
             return np.nan_to_num(residual.flatten().numpy(), nan=1e6, posinf=1e6, neginf=-1e6)
 
-        solution = _best_of_several(misfit, theta[moves], lower, upper)
+        solution = _best_of_several(misfit, theta[moves], lower, upper, natural_units(pairs))
     theta = theta.copy()
     theta[moves] = _inside(solution, lower, upper)
     return theta
 
 
 def _best_of_several(
-    misfit: Callable[[np.ndarray], np.ndarray], first: np.ndarray, lower: np.ndarray, upper: np.ndarray
+    misfit: Callable[[np.ndarray], np.ndarray],
+    first: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    units: np.ndarray,
 ) -> np.ndarray:
     """The best least-squares solution from the first and a few random starts: a drift may have several basins."""
     generator = np.random.default_rng(0)
     bounds = list(zip(lower, upper, strict=True))
-    others = [np.array([_draw(generator, 1.0, *b) for b in bounds]) for _ in range(_DRIFT_STARTS)]
+    others = [np.array([_draw(generator, units, *b) for b in bounds]) for _ in range(_DRIFT_STARTS)]
     found = [
         least_squares(misfit, _inside(start, lower, upper), bounds=(lower, upper), x_scale="jac", max_nfev=40)
         for start in (first, *others)
@@ -137,12 +157,12 @@ def _diffusion_by_search(
 ) -> np.ndarray:
     """The best of random candidates for the parameters that only the diffusion has."""
     generator = np.random.default_rng(seed)
-    size = float((((pairs.x1 - pairs.x0) ** 2).sum(-1) / pairs.dt).mean().sqrt())
+    units = natural_units(pairs)
     candidates = [theta]
     for _ in range(_CANDIDATES if moves.any() else 0):
         candidate = theta.copy()
         for i in np.flatnonzero(moves):
-            candidate[i] = _draw(generator, size, *bounds[i])
+            candidate[i] = _draw(generator, units, *bounds[i])
         candidates.append(candidate)
     with torch.no_grad():
         values = [float(density.log_density(torch.from_numpy(c)).sum()) for c in candidates]
@@ -156,11 +176,20 @@ def _diffusion_by_search(
     return candidates[best]
 
 
-def _draw(generator: np.random.Generator, size: float, lower: float, upper: float) -> float:
+def natural_units(pairs: Pairs) -> np.ndarray:
+    """Sizes that a parameter may have: powers of the state's spread times powers of a rate, and one."""
+    spread = float(pairs.x0.std(0).mean().clamp_min(1e-300))
+    noise = float((((pairs.x1 - pairs.x0) ** 2).sum(-1) / pairs.dt).mean().sqrt())
+    # How fast the noise would fill the spread: the rate of relaxation of a process in equilibrium.
+    rate = max((noise / spread) ** 2 / 2.0, 1e-300)
+    mean = float(pairs.x0.abs().mean())
+    return np.array([noise, noise, noise, 1.0, rate, spread, mean, spread * rate, rate / spread**2, math.sqrt(rate)])
+
+
+def _draw(generator: np.random.Generator, units: np.ndarray, lower: float, upper: float) -> float:
     if np.isfinite(lower) and np.isfinite(upper):
         return float(generator.uniform(lower, upper))
-    unit = size if generator.random() < 0.7 else 1.0
-    magnitude = unit * 10.0 ** generator.uniform(-1.5, 1.5)
+    magnitude = float(generator.choice(units)) * 10.0 ** generator.uniform(-1.0, 1.0)
     if np.isfinite(lower):
         return lower + magnitude
     return upper - magnitude if np.isfinite(upper) else magnitude * generator.choice([-1.0, 1.0])

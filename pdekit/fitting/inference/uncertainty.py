@@ -8,11 +8,11 @@ from scipy.special import ndtri
 from pdekit.errors import ConvergenceError
 from pdekit.fitting.inference.likelihood import NegativeLogLikelihood
 from pdekit.fitting.inference.maximum import Maximum
-from pdekit.fitting.inference.optimise import difference_steps
+from pdekit.fitting.inference.optimise import descend, difference_steps
 
 # Profiles stop here; a likelihood this flat in both directions has no interval.
 _FARTHEST = 12.0
-_MOST_POINTS = 30
+_MOST_POINTS = 20
 # More than rounding and the steps of the search leave.
 _BETTER = 0.05
 
@@ -106,25 +106,33 @@ class _Profile:
         ahead = threshold * self._error
         below: tuple[float, float] = (0.0, 0.0)
         above: tuple[float, float] | None = None
+        tried: list[float] = []
+        farthest = _FARTHEST * threshold * self._error
         for _ in range(_MOST_POINTS):
+            tried.append(ahead)
             predicted = others + self._valley * sign * (ahead - done)
             root, reached = self._root(start + sign * ahead, predicted)
             if root is None:
                 ahead = 0.5 * (ahead + below[0])
-                if ahead - below[0] < 1e-6 * self._error:
+                if ahead - below[0] < 1e-2 * self._error:
                     return None
                 continue
             done, others = ahead, reached
             if abs(root - threshold) < 2e-3:
                 return start + sign * ahead
             if root < threshold:
+                # Twice as far for nothing: the likelihood has levelled off, and the interval is open on this side.
+                if above is None and ahead >= 1.5 * below[0] > 0.0 and root - below[1] < 0.02 * threshold:
+                    return None
                 below = (ahead, root)
             else:
                 above = (ahead, root)
             if above is None:
-                if ahead > _FARTHEST * threshold * self._error:
+                if ahead >= farthest:
                     return None
-                ahead = ahead * min(2.0, max(1.1, threshold / max(root, 1e-3)))
+                # Where the ratio hardly grows any more, larger steps find out sooner that it never gets there.
+                growth = max(1.1 if len(tried) < 4 else 2.0, threshold / max(root, 1e-3))
+                ahead = min(farthest, ahead * min(3.0, growth))
             else:
                 share = (threshold - below[1]) / (above[1] - below[1])
                 ahead = below[0] + float(np.clip(share, 0.05, 0.95)) * (above[0] - below[0])
@@ -136,25 +144,16 @@ class _Profile:
     def _root(self, coordinate: float, others: np.ndarray) -> tuple[float | None, np.ndarray]:
         """sqrt(2 (l_max - l)) at the conditional maximum, and the others there; None outside the domain."""
         point = self.at(coordinate)
-        point[self._others] = others
-        value, gradient = self._objective(point)
-        if not np.isfinite(value):
+
+        def along(free: np.ndarray) -> tuple[float, np.ndarray]:
+            point[self._others] = free
+            value, gradient = self._objective(point)
+            return value, gradient[self._others]
+
+        if not np.isfinite(along(others)[0]):
             return None, others
-        for _ in range(12):
-            step = -self._inverse @ gradient[self._others]
-            promise = 0.5 * float(gradient[self._others] @ -step)
-            if promise < 1e-5:
-                break
-            trial, length = point.copy(), 1.0
-            while length > 1e-3:
-                trial[self._others] = point[self._others] + length * step
-                new_value, new_gradient = self._objective(trial)
-                if np.isfinite(new_value) and new_value < value:
-                    break
-                length *= 0.5
-            else:
-                break
-            point, value, gradient = trial, new_value, new_gradient
+        found = descend(along, others, inverse=self._inverse, tolerance=1e-5, max_iterations=25)
+        value, point[self._others] = found.value, found.point
         if value < self._floor - _BETTER:
             raise ConvergenceError(
                 "The profile met a higher likelihood than the estimate's "
