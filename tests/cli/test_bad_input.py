@@ -283,3 +283,10 @@ def test_usage_errors_take_one_line(cli, tmp_path, arguments, said):
 def test_control_characters_of_a_file_do_not_reach_the_terminal(cli, tmp_path):
     line = fit_refused(cli, tmp_path, "t,x\n0,1\n1,\x1b[31mred\n2,1.2\n3,1.4\n" + "4,1\n" * 99)
     assert "\x1b" not in line
+
+
+def test_a_formula_that_names_the_column_is_not_a_model_with_one_parameter_more(cli, tmp_path):
+    (tmp_path / "s.csv").write_text("t,rate\n" + "".join(f"{i},{(i * 7) % 5}\n" for i in range(30)))
+    outcome = cli("fit", "s.csv", "--drift", "theta*(mu - rate)", "--diffusion", "sigma")
+    assert outcome.code == 2
+    assert "--state rate" in outcome.err

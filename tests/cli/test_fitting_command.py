@@ -60,7 +60,7 @@ def test_the_folder_holds_everything_and_reads_back(cli, tmp_path, series):
 
 def test_replacing_is_asked_for_and_a_report_can_be_left_out(cli, tmp_path, series):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "model.json").write_text("an older result")
+    (tmp_path / "out" / "model.json").write_text('{"kind": "fit", "format": 1}')
     outcome = cli("fit", series, "--model", "ou", "--out", "out", "--overwrite", "--no-report")
     assert outcome.code == 0
     assert "The fit is in out/." in outcome.out

@@ -40,6 +40,24 @@ def test_a_folder_of_something_else_is_never_replaced(fitted, tmp_path):
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
+def test_a_fit_folder_with_something_beside_the_fit_is_not_replaced(fitted, tmp_path):
+    fitted.save(tmp_path / "fit")
+    (tmp_path / "fit" / "notes.md").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.md"):
+        fitted.save(tmp_path / "fit", overwrite=True)
+    assert (tmp_path / "fit" / "notes.md").read_text() == "mine"
+
+
+def test_an_edited_estimate_is_not_read_as_if_it_counted(fitted, tmp_path):
+    fitted.save(tmp_path / "fit")
+    path = tmp_path / "fit" / "model.json"
+    document = json.loads(path.read_text())
+    document["params"]["theta"]["estimate"] = 2.0
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="was changed"):
+        Fit.load(tmp_path / "fit")
+
+
 def test_an_interrupted_write_leaves_the_previous_result_whole(fitted, tmp_path):
     fitted.save(tmp_path / "fit")
     before = (tmp_path / "fit" / "model.json").read_text()

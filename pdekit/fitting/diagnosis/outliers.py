@@ -69,4 +69,5 @@ def _place(evidence: Evidence, residuals: Residuals, i: int) -> str:
     owner = f" of path {data.ids[path]}" if data.n_paths > 1 else ""
     r = residuals.values[i]
     size = r[np.abs(r).argmax()]
-    return f"t = {float(pairs.t[at]):.6g}, observation {row} to {row + 1}{owner} ({'-' if size < 0 else '+'}{_size_text(abs(size))} sd)"
+    signed = ("-" if size < 0 else "+") + _size_text(abs(size))
+    return f"t = {float(pairs.t[at]):.6g}, observation {row} to {row + 1}{owner} ({signed} sd)"

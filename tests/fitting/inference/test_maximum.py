@@ -126,6 +126,36 @@ def test_time_unit_scales_rates_and_nothing_else(ornstein_uhlenbeck, ornstein_uh
     assert hourly.loglik == pytest.approx(fast.loglik, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e6])
+def test_units_do_not_matter_where_powers_of_the_state_appear(model, double_well_path, scale):
+    from pdekit.data import Trajectories
+
+    sde = model("a*x - b*x**3", "sigma", {"a": POSITIVE, "b": POSITIVE, "sigma": POSITIVE})
+    data = double_well_path(n=400)
+    scaled = Trajectories.from_arrays(data.times[0], data.values[0] * scale, time_unit="s")
+    plain, other = fit(sde, data), fit(sde, scaled)
+    assert other.status == "converged"
+    assert other.loglik + other.n * math.log(scale) == pytest.approx(plain.loglik, abs=1e-4)
+    assert other.params["b"].estimate == pytest.approx(plain.params["b"].estimate / scale**2, rel=1e-3)
+
+
+def test_a_profile_is_open_where_the_likelihood_levels_off(model, ornstein_uhlenbeck_path):
+    # A fifth of a time unit of data can't tell the mean of a process that may hardly revert.
+    sde = model("theta*(mu - x)", "sigma", {"theta": POSITIVE, "mu": None, "sigma": POSITIVE})
+    result = fit(sde, ornstein_uhlenbeck_path(n=20, dt=0.01, theta=0.2, seed=3))
+    low, high = result.interval("mu", kind="profile")
+    assert math.isinf(low) or math.isinf(high)
+
+
+def test_a_series_without_noise_is_refused(model):
+    from pdekit.data import Trajectories
+
+    t = np.arange(50.0)
+    sde = model("theta*(mu - x)", "sigma", {"theta": None, "mu": None, "sigma": POSITIVE})
+    with pytest.raises(DataError, match="no noise"):
+        fit(sde, Trajectories.from_arrays(t, 1.0 + 2.0 * t, time_unit="s"))
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_units_of_the_state_do_not_matter(model, ornstein_uhlenbeck_path, scale):
     from pdekit.data import Trajectories
