@@ -56,6 +56,7 @@ class Compiled:
             self.shape, outputs = (len(expressions),), list(expressions)
         else:
             self.shape, outputs = (), [expressions]
+        # strict: numbers and SymPy objects only; text never gets this far and would be refused.
         outputs = [sympy.sympify(e, strict=True) for e in outputs]
         self.state, self.time, self.params = tuple(state), time, tuple(params)
         self._check_symbols(outputs)

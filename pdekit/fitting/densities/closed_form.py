@@ -6,6 +6,7 @@ log-density -inf, as zero probability has.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -49,7 +50,7 @@ def closed_form(model: SymbolicSDE, pairs: Pairs) -> "ClosedForm | None":
     return None if family is None else (_Normal, _SquareRoot, _LogNormal)[family.power](model, family, pairs)
 
 
-class ClosedForm:
+class ClosedForm(ABC):
     """What the three families share: the pairs, and the coefficients as functions of the parameters.
 
     Args:
@@ -66,6 +67,7 @@ class ClosedForm:
         self._function: Callable[..., Tensor] = model.function([family.a, family.b, family.s2, family.shift])
         self._check_support(pairs)
 
+    @abstractmethod
     def log_density(self, theta: Tensor) -> Tensor:
         """log p(x1 | x0, dt) of every pair.
 
@@ -78,8 +80,8 @@ class ClosedForm:
         Raises:
             NumericalError: If the process grows so fast at `theta` that a single step overflows.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def cdf(self, theta: Tensor) -> Tensor:
         """P(X_(t+dt) <= x1 | X_t = x0) of every pair, without gradient.
 
@@ -92,7 +94,6 @@ class ClosedForm:
         Raises:
             NumericalError: If `theta` rules out a pair, so that there is no such probability, or if a step overflows.
         """
-        raise NotImplementedError
 
     def _at(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The numbers a, b, s2, shift."""
