@@ -75,6 +75,7 @@ def simulate(
         >>> simulate(ou, 1.0, [0.0, 0.5, 1.0], paths=1000, seed=0).values.shape
         torch.Size([3, 1000, 1])
     """
+    _check_kinds(sde, scheme)
     times, start = read_times(times), read_start(x0, sde, paths)
     seed = read_seed(seed, generator)
     if boundary not in get_args(Boundary):
@@ -96,6 +97,19 @@ def simulate(
             with torch.no_grad():
                 dt = choose_step(sde, scheme, start, times, boundary, seed)
         return _run(sde, start, times, scheme, dt, seed, boundary, progress)
+
+
+def _check_kinds(sde: object, scheme: object) -> None:
+    if not isinstance(sde, SDE):
+        raise InputError(
+            f"The equation must be an SDE with its parameters fixed, got {type(sde).__name__}; a SymbolicSDE gives one "
+            "by model.at(name=value, ...)."
+        )
+    if scheme is not None and not hasattr(scheme, "convention") and not isinstance(scheme, TorchSDE):
+        raise InputError(
+            f"scheme must be an object such as EulerMaruyama() or TorchSDE('srk'), got {scheme!r}; leave it out for "
+            "the best that the noise allows."
+        )
 
 
 def _run(

@@ -272,3 +272,13 @@ def test_heun_refuses_an_ito_equation_unless_noise_is_additive():
         simulate(ornstein_uhlenbeck(), 1.0, [0.0, 1.0], scheme=Heun())
     run = simulate(rotating("additive"), [1.0, 0.0], [0.0, 1.0], scheme=Heun(), dt=0.1, seed=0)
     assert run.status == "success"
+
+
+def test_the_likely_mistakes_are_named():
+    from pdekit.errors import InputError
+    from pdekit.symbolic import models
+
+    with pytest.raises(InputError, match=r"model\.at"):
+        simulate(models.cir(), 1.0, [0.0, 1.0])
+    with pytest.raises(InputError, match="EulerMaruyama"):
+        simulate(models.cir().at(kappa=1.0, theta=1.0, sigma=0.1), 1.0, [0.0, 1.0], scheme="euler")
