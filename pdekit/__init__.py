@@ -14,10 +14,32 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pdekit import errors, simulation
+    from pdekit import errors, operators, simulation
     from pdekit.data import Trajectories
     from pdekit.fitting import Fit, fit
-    from pdekit.operators import ito_drift
+    from pdekit.operators import (
+        Compressed,
+        Dense,
+        Exact,
+        Hollow,
+        Hutchinson,
+        OperatorResult,
+        Within,
+        biharmonic,
+        dimwise_derivative,
+        dimwise_jet,
+        divergence,
+        fokker_planck_operator,
+        fokker_planck_residual,
+        generator,
+        ito_drift,
+        jacobian_diagonal,
+        laplacian,
+        log_fokker_planck_operator,
+        probability_current,
+        probability_flow,
+        second_order_operator,
+    )
     from pdekit.sde import SDE
     from pdekit.simulation import Simulation, simulate
     from pdekit.symbolic import SymbolicSDE, models
@@ -35,6 +57,27 @@ __all__ = [
     "Simulation",
     "simulation",
     "ito_drift",
+    "dimwise_derivative",
+    "dimwise_jet",
+    "jacobian_diagonal",
+    "divergence",
+    "laplacian",
+    "biharmonic",
+    "second_order_operator",
+    "generator",
+    "fokker_planck_operator",
+    "log_fokker_planck_operator",
+    "fokker_planck_residual",
+    "probability_current",
+    "probability_flow",
+    "Exact",
+    "Hollow",
+    "Compressed",
+    "Dense",
+    "Hutchinson",
+    "Within",
+    "OperatorResult",
+    "operators",
     "errors",
 ]
 
@@ -50,6 +93,27 @@ _HOME = {
     "Simulation": "pdekit.simulation",
     "simulation": "pdekit.simulation",
     "ito_drift": "pdekit.operators",
+    "dimwise_derivative": "pdekit.operators",
+    "dimwise_jet": "pdekit.operators",
+    "jacobian_diagonal": "pdekit.operators",
+    "divergence": "pdekit.operators",
+    "laplacian": "pdekit.operators",
+    "biharmonic": "pdekit.operators",
+    "second_order_operator": "pdekit.operators",
+    "generator": "pdekit.operators",
+    "fokker_planck_operator": "pdekit.operators",
+    "log_fokker_planck_operator": "pdekit.operators",
+    "fokker_planck_residual": "pdekit.operators",
+    "probability_current": "pdekit.operators",
+    "probability_flow": "pdekit.operators",
+    "Exact": "pdekit.operators",
+    "Hollow": "pdekit.operators",
+    "Compressed": "pdekit.operators",
+    "Dense": "pdekit.operators",
+    "Hutchinson": "pdekit.operators",
+    "Within": "pdekit.operators",
+    "OperatorResult": "pdekit.operators",
+    "operators": "pdekit.operators",
     "errors": "pdekit.errors",
 }
 

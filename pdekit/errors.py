@@ -25,6 +25,10 @@ class ModelError(InputError):
     """A model is inconsistent: unknown names, wrong shapes, an undeclared property."""
 
 
+class OperatorError(InputError):
+    """A function or its arguments do not have the form that a differential operator needs."""
+
+
 class UnsupportedError(PdekitError, NotImplementedError):
     """What was asked for is well posed, but this method refuses it; the message names one that does not."""
 

@@ -3,9 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from pdekit.operators.call import make_call
+from pdekit.operators.diagonal import diagonal_jet
+from pdekit.operators.methods import Exact
+from pdekit.operators.stochastic import along
 from pdekit.sde import SDE, Field
 
 
@@ -65,33 +68,21 @@ def to_ito(sde: SDE) -> SDE:
 
 
 def _correction(sde: SDE) -> Field:
-    if sde.separable:
-        return lambda t, x: _separable_correction(sde.diffusion, t, x)
-    if sde.noise_type == "diagonal":
+    if sde.noise_type == "diagonal" and not sde.separable:
         return lambda t, x: _diagonal_correction(sde.diffusion, t, x)
-    return lambda t, x: _general_correction(sde.diffusion, t, x)
-
-
-def _separable_correction(g: Field, t: Any, x: Tensor) -> Tensor:
-    # The Jacobian of g is diagonal, so its product with g is g_i d_i g_i.
-    return 0.5 * _directional(g, t, x, g(t, x))
+    return lambda t, x: _directional_correction(sde, t, x)
 
 
 def _diagonal_correction(g: Field, t: Any, x: Tensor) -> Tensor:
-    # Direction k is g_k e_k; of J (g_k e_k) only component k is wanted.
-    directions = torch.diag_embed(g(t, x)).movedim(-2, 0)
-    derivatives = _directional(g, t, x.expand(directions.shape), directions)
-    return 0.5 * derivatives.diagonal(dim1=0, dim2=-1)
+    jet = diagonal_jet(make_call("ito_drift", g, (t, x), {}), 1, Exact(), trace=False)
+    return 0.5 * jet.output * jet.derivatives[0]
 
 
-def _general_correction(g: Field, t: Any, x: Tensor) -> Tensor:
+def _directional_correction(sde: SDE, t: Any, x: Tensor) -> Tensor:
+    call = make_call("ito_drift", sde.diffusion, (t, x), {})
+    value = call.at(x)
+    if sde.separable:  # the Jacobian of g is diagonal, so its product with g is g_i d_i g_i
+        return 0.5 * along(call, value.unsqueeze(0), 1)[1][0][0]
     # Direction k is the column G_k; of the derivative of the matrix only column k is wanted.
-    directions = g(t, x).movedim(-1, 0)
-    derivatives = _directional(g, t, x.expand(directions.shape), directions)
-    return 0.5 * derivatives.diagonal(dim1=0, dim2=-1).sum(-1)
-
-
-def _directional(g: Field, t: Any, x: Tensor, direction: Tensor) -> Tensor:
-    # Forward mode refuses a state whose rows share memory, as rows of an expanded one do.
-    derivative: Tensor = torch.func.jvp(lambda y: g(t, y), (x.contiguous(),), (direction.contiguous(),))[1]
-    return derivative
+    slopes = along(call, value.movedim(-1, 0), 1)[1][0]
+    return 0.5 * slopes.diagonal(dim1=0, dim2=-1).sum(-1)

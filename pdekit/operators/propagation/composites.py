@@ -1,0 +1,303 @@
+"""Rules of functions that are built from others: normalisations, softmax, attention, norms, extrema."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from pdekit.errors import OperatorError
+from pdekit.operators.propagation.jet import Jet, Run, Unsupported
+from pdekit.operators.propagation.registry import rule
+
+
+@rule("softmax")
+def softmax(run: Run, x: Any, dim: int, *args: Any, **kwargs: Any) -> Any:
+    """exp(x) / sum exp(x), shifted by the maximum."""
+    weights = torch.exp(x - torch.amax(_value(x), dim, keepdim=True))
+    return weights / torch.sum(weights, dim, keepdim=True)
+
+
+@rule("softmin")
+def softmin(run: Run, x: Any, dim: int, *args: Any, **kwargs: Any) -> Any:
+    """softmax(-x)."""
+    return torch.softmax(-x, dim)
+
+
+@rule("logsumexp")
+def logsumexp(run: Run, x: Any, dim: Any, keepdim: bool = False) -> Any:
+    """log sum exp(x), shifted by the maximum."""
+    top = torch.amax(_value(x), dim, keepdim=True)
+    summed = torch.log(torch.sum(torch.exp(x - top), dim, keepdim=keepdim))
+    return summed + (top if keepdim else torch.squeeze(top, dim))
+
+
+@rule("log_softmax")
+def log_softmax(run: Run, x: Any, dim: int, *args: Any, **kwargs: Any) -> Any:
+    """x - logsumexp(x)."""
+    return x - torch.logsumexp(x, dim, keepdim=True)
+
+
+@rule("logaddexp")
+def logaddexp(run: Run, a: Any, b: Any) -> Any:
+    """log(exp(a) + exp(b))."""
+    return torch.maximum(_value(a), _value(b)) * 0 + b + functional.softplus(a - b, threshold=1e9)
+
+
+def _normalised(x: Any, dims: Sequence[int], eps: float) -> Any:
+    centred = x - torch.mean(x, dims, keepdim=True)
+    variance = torch.mean(centred * centred, dims, keepdim=True)
+    return centred * torch.rsqrt(variance + eps)
+
+
+@rule("layer_norm")
+def layer_norm(
+    run: Run, x: Any, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    """Zero mean and unit variance over the last axes, then an affine map."""
+    y = _normalised(x, tuple(range(-len(normalized_shape), 0)), eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+@rule("rms_norm")
+def rms_norm(run: Run, x: Any, normalized_shape: Sequence[int], weight: Any = None, eps: Any = None) -> Any:
+    """Unit mean square over the last axes."""
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    mean = torch.mean(x * x, tuple(range(-len(normalized_shape), 0)), keepdim=True)
+    y = x * torch.rsqrt(mean + eps)
+    return y if weight is None else y * weight
+
+
+@rule("group_norm")
+def group_norm(run: Run, x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """Zero mean and unit variance over groups of channels (axis 1)."""
+    grouped = x.reshape(x.shape[0], num_groups, -1)
+    y = _normalised(grouped, (-1,), eps).reshape(x.shape)
+    return _per_channel(y, weight, bias)
+
+
+@rule("instance_norm")
+def instance_norm(
+    run: Run,
+    x: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """Zero mean and unit variance of each channel of each image."""
+    if not use_input_stats:
+        return batch_norm(run, x, running_mean, running_var, weight, bias, False, momentum, eps)
+    return _per_channel(_normalised(x, tuple(range(2 - x.ndim, 0)), eps), weight, bias)
+
+
+@rule("batch_norm")
+def batch_norm(
+    run: Run,
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """An affine map with the running statistics; refused in training mode, where rows see one another."""
+    if training or running_mean is None:
+        raise OperatorError(
+            "BatchNorm in training mode mixes the rows of a batch, and operators act on each row by itself. Call "
+            "model.eval() first, or use LayerNorm."
+        )
+    inverse = torch.rsqrt(running_var + eps)
+    y = (x - _channel(running_mean, x.ndim)) * _channel(inverse, x.ndim)
+    return _per_channel(y, weight, bias)
+
+
+def _channel(z: Any, ndim: int) -> Any:
+    return z.reshape(-1, *(1,) * (ndim - 2))
+
+
+def _per_channel(y: Any, weight: Any, bias: Any) -> Any:
+    y = y if weight is None else y * _channel(weight, y.ndim)
+    return y if bias is None else y + _channel(bias, y.ndim)
+
+
+@rule("normalize")
+def normalize(run: Run, x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Any:
+    """x over its norm."""
+    return x / torch.clamp(torch.linalg.vector_norm(x, p, dim, keepdim=True), min=eps)
+
+
+@rule("vector_norm")
+def vector_norm(run: Run, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:  # noqa: A002
+    """(sum |x|^p)^(1/p)."""
+    if ord == 2:
+        return torch.sqrt(torch.sum(x * x, dim, keepdim=keepdim))
+    if ord == 1:
+        return torch.sum(torch.abs(x), dim, keepdim=keepdim)
+    if ord in (0, float("inf"), float("-inf")):
+        raise Unsupported(f"the norm of order {ord}")
+    return torch.sum(torch.abs(x) ** ord, dim, keepdim=keepdim) ** (1.0 / ord)
+
+
+@rule("norm")
+def norm(run: Run, x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
+    """The vector norm under its old names."""
+    p = kwargs.get("ord", p)
+    if isinstance(p, str) and p != "fro":
+        raise Unsupported(f"the norm {p!r}")
+    return torch.linalg.vector_norm(x, 2 if p in ("fro", None) else p, dim, keepdim)
+
+
+@rule("hypot")
+def hypot(run: Run, a: Any, b: Any) -> Any:
+    """sqrt(a^2 + b^2)."""
+    return torch.sqrt(a * a + b * b)
+
+
+@rule("var")
+def var(run: Run, x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False, correction: Any = None) -> Any:
+    """The variance over axes."""
+    centred = x - torch.mean(x, dim, keepdim=True)
+    dims = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    count = math.prod(x.shape[d] for d in dims)
+    correction = int(unbiased) if correction is None else correction
+    return torch.sum(centred * centred, dim, keepdim=keepdim) * (1.0 / max(0, count - correction))
+
+
+@rule("std")
+def std(run: Run, x: Any, *args: Any, **kwargs: Any) -> Any:
+    """The standard deviation over axes."""
+    return torch.sqrt(torch.var(x, *args, **kwargs))
+
+
+@rule("mse_loss")
+def mse_loss(run: Run, x: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+    """Refused: its mean runs over the rows."""
+    raise Unsupported("a loss over all rows")
+
+
+@rule("amax")
+def amax(run: Run, x: Jet, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest entry of one axis."""
+    return _extremum(x, dim, keepdim, torch.argmax)
+
+
+@rule("amin")
+def amin(run: Run, x: Jet, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest entry of one axis."""
+    return _extremum(x, dim, keepdim, torch.argmin)
+
+
+def _extremum(x: Jet, dim: Any, keepdim: bool, find: Any) -> Any:
+    dim = dim[0] if isinstance(dim, list | tuple) and len(dim) == 1 else dim
+    if not isinstance(dim, int):
+        raise Unsupported("an extremum over several axes")
+    index = find(_value(x), dim, keepdim=True)
+    picked = torch.gather(x, dim, index)  # type: ignore[arg-type]
+    return picked if keepdim else torch.squeeze(picked, dim)
+
+
+@rule("scaled_dot_product_attention")
+def scaled_dot_product_attention(
+    run: Run,
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """softmax(Q K^T / sqrt(width) + mask) V."""
+    if dropout_p > 0 or enable_gqa:
+        raise Unsupported("attention with dropout or grouped queries")
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = torch.matmul(query * scale, key.transpose(-1, -2))
+    if is_causal:
+        attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
+    if attn_mask is not None:
+        scores = _mask_scores(scores, attn_mask)
+    return torch.matmul(torch.softmax(scores, -1), value)
+
+
+def _mask_scores(scores: Any, mask: Any) -> Any:
+    if mask.dtype == torch.bool:
+        return torch.masked_fill(scores, ~mask, float("-inf"))
+    return scores + mask
+
+
+@rule("multi_head_attention_forward")
+def multi_head_attention_forward(
+    run: Run,
+    query: Any,
+    key: Any,
+    value: Any,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Any,
+    in_proj_bias: Any,
+    bias_k: Any,
+    bias_v: Any,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Any,
+    out_proj_bias: Any,
+    training: bool = True,
+    key_padding_mask: Any = None,
+    need_weights: bool = True,
+    attn_mask: Any = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: Any = None,
+    k_proj_weight: Any = None,
+    v_proj_weight: Any = None,
+    static_k: Any = None,
+    static_v: Any = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> Any:
+    """torch's attention layer: projections, heads, attention, read-out. Axes are (sequence, batch, width)."""
+    extras = (bias_k, bias_v, static_k, static_v, key_padding_mask)
+    if any(z is not None for z in extras) or add_zero_attn or (training and dropout_p > 0):
+        raise Unsupported("attention with padding masks, extra keys or dropout")
+    if use_separate_proj_weight:
+        weights = (q_proj_weight, k_proj_weight, v_proj_weight)
+    else:
+        weights = in_proj_weight.chunk(3)
+    biases = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
+    unbatched = query.ndim == 2
+    inputs = [z.unsqueeze(1) if unbatched else z for z in (query, key, value)]
+    heads = [_heads(functional.linear(z, w, b), num_heads) for z, w, b in zip(inputs, weights, biases, strict=True)]
+    q, k, v = heads
+    scores = torch.matmul(q * (1 / math.sqrt(q.shape[-1])), k.transpose(-1, -2))
+    if attn_mask is not None:
+        mask = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask
+        mask = mask.unflatten(0, (-1, num_heads)) if mask.ndim == 3 else mask
+        scores = _mask_scores(scores, mask)
+    weights_of = torch.softmax(scores, -1)
+    mixed = torch.matmul(weights_of, v).permute(2, 0, 1, 3).flatten(2)
+    out = functional.linear(mixed, out_proj_weight, out_proj_bias)
+    out = out.squeeze(1) if unbatched else out
+    if not need_weights:
+        return out, None
+    weights_of = weights_of.mean(1) if average_attn_weights else weights_of
+    return out, weights_of.squeeze(0) if unbatched else weights_of
+
+
+def _heads(z: Any, count: int) -> Any:
+    # (sequence, batch, heads * width) -> (batch, heads, sequence, width)
+    return z.unflatten(-1, (count, z.shape[-1] // count)).permute(1, 2, 0, 3)
+
+
+def _value(x: Any) -> Any:
+    """The value without derivatives, for shifts that cancel and for choices."""
+    while isinstance(x, Jet):
+        x = x.value
+    return x

@@ -1,0 +1,110 @@
+"""Functions without a rule of their own: nested forward mode through that function alone, exact and slower."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdekit.operators.propagation.jet import OTHERWISE, Jet, Run, Unsupported
+from pdekit.operators.propagation.series import system_of
+
+_REFUSED = ("backward", "numpy", "tolist", "item", "cpu_", "share_memory_", "register_hook", "data_ptr")
+
+
+def follow_otherwise(run: Run, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The series of any torch function that returns one tensor, through derivatives of s -> function(args(s)).
+
+    Raises:
+        Unsupported: If it works in place, returns something else than one tensor, or has no forward derivative.
+    """
+    if torch.compiler.is_compiling():
+        raise Unsupported("a torch function without a rule, in a compiled graph")
+    name = getattr(function, "__name__", str(function))
+    mutates = name.endswith("_") and not name.endswith("__") or (name.startswith("__i") and name != "__invert__")
+    if mutates or name in (*_REFUSED, "__setitem__", "__set__", "__get__", "__delitem__"):
+        raise Unsupported(f"torch function {name}")
+    if any(metric is not None for metric in run.metrics):
+        raise Unsupported(f"torch function {name} under a metric")
+    jets = [z for z in (*args, *kwargs.values()) if run.owns(z)]
+    if not jets or any(not isinstance(z.value, Tensor) for z in jets):
+        raise Unsupported(f"torch function {name} with series in a list, or nested")
+
+    def evaluate(*values: Tensor) -> Tensor:
+        replace = iter(values)
+        inner = [next(replace) if run.owns(z) else z for z in args]
+        named = {key: next(replace) if run.owns(z) else z for key, z in kwargs.items()}
+        return function(*inner, **named)
+
+    values = tuple(z.value for z in jets)
+    value = evaluate(*values)
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise Unsupported(f"torch function {name}, which returns no floating tensor")
+    if name not in run.nested:
+        run.nested.append(name)
+    system = system_of(run, jets)
+    return run.jet(value, _coefficients(run, evaluate, jets, values), system)
+
+
+def _coefficients(run: Run, evaluate: Callable[..., Tensor], jets: list[Jet], values: tuple[Tensor, ...]) -> list[Any]:
+    order = run.order
+    columns = [[_filled(run, z, k) for k in range(1, order + 1)] for z in jets]
+    if not run.directions:
+        return _along(evaluate, values, columns, order)
+    if not run.collapsed:
+        return list(torch.vmap(lambda c: tuple(_along(evaluate, values, c, order)))(columns))
+    # c_2 = sum over directions of half the second derivative, plus the derivative along the given c_2.
+    firsts = [column[:1] for column in columns]
+    first, second = torch.vmap(lambda c: tuple(_along(evaluate, values, c, 2)))(firsts)
+    _, drift = torch.func.jvp(evaluate, values, tuple(column[1] for column in columns))
+    return [first, second.sum(0) + drift]
+
+
+def _filled(run: Run, jet: Jet, k: int) -> Tensor:
+    c = jet.full(k)
+    if c is not None:
+        return c
+    # vmap needs the axis of directions everywhere; another jet tells how many there are.
+    lead = (_count(jet),) if run.lead(k) else ()
+    return torch.zeros((*lead, *jet.shape), dtype=jet.dtype, device=jet.device)
+
+
+def _count(jet: Jet) -> int:
+    for k in range(1, jet.run.order + 1):
+        c = jet.dense(k)
+        if c is not None and jet.run.lead(k):
+            return c.shape[0]
+    raise Unsupported("a series without directions")
+
+
+def _along(evaluate: Callable[..., Tensor], values: Any, columns: list[Any], order: int) -> list[Tensor]:
+    """Taylor coefficients 1..order of s -> evaluate(value + c_1 s + c_2 s^2 + ...) at s = 0."""
+
+    def curve(s: Tensor) -> Tensor:
+        points = []
+        for value, coefficients in zip(values, columns, strict=True):
+            point = value
+            for k, c in enumerate(coefficients, start=1):
+                point = point + c * s**k
+            points.append(point)
+        return evaluate(*points)
+
+    s = torch.zeros((), dtype=values[0].dtype, device=values[0].device)
+    return [c / math.factorial(k) for k, c in enumerate(_derivatives(curve, s, order), start=1)]
+
+
+def _derivatives(curve: Callable[[Tensor], Tensor], s: Tensor, order: int) -> list[Tensor]:
+    one = torch.ones_like(s)
+    derivatives = []
+    for _ in range(order):
+        curve = _derivative(curve, one)
+        derivatives.append(curve(s))
+    return derivatives
+
+
+def _derivative(curve: Callable[[Tensor], Tensor], one: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda s: torch.func.jvp(curve, (s,), (one,))[1]
+
+
+OTHERWISE.append(follow_otherwise)
