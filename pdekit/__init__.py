@@ -14,7 +14,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pdekit import errors, operators, simulation
+    from pdekit import errors, nets, operators, simulation
     from pdekit.data import Trajectories
     from pdekit.fitting import Fit, fit
     from pdekit.operators import (
@@ -78,6 +78,7 @@ __all__ = [
     "Within",
     "OperatorResult",
     "operators",
+    "nets",
     "errors",
 ]
 
@@ -114,6 +115,7 @@ _HOME = {
     "Within": "pdekit.operators",
     "OperatorResult": "pdekit.operators",
     "operators": "pdekit.operators",
+    "nets": "pdekit.nets",
     "errors": "pdekit.errors",
 }
 

@@ -1,9 +1,11 @@
 """One call of a field: its leading arguments, the state, and what operators require of them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +25,7 @@ class Call:
         x: The state (*batch, d).
         context: The keyword arguments.
         operator: Who asks, for messages.
+        scalar: Whether the function must return one number per row, as a density does.
     """
 
     function: Function
@@ -30,6 +33,7 @@ class Call:
     x: Any
     context: dict[str, Any]
     operator: str
+    scalar: bool = False
 
     def at(self, x: Any) -> Any:
         """The function at another state, everything else as it is."""
@@ -37,7 +41,17 @@ class Call:
 
     def on(self, function: Function) -> "Call":
         """The same arguments for another function."""
-        return Call(function, self.leading, self.x, self.context, self.operator)
+        return replace(self, function=function)
+
+    def moved(self, x: Any) -> "Call":
+        """The same call at another state."""
+        return replace(self, x=x)
+
+    def recordable(self) -> "Call":
+        """The same call with copies of inference tensors, which autograd does not take."""
+        context = {key: recordable(z) for key, z in self.context.items()}
+        leading = tuple(recordable(z) for z in self.leading)
+        return replace(self, leading=leading, x=recordable(self.x), context=context)
 
     @property
     def batch(self) -> torch.Size:
@@ -50,24 +64,50 @@ class Call:
         return self.x.shape[-1]
 
     @property
+    def readable(self) -> bool:
+        """Whether values can be looked at, and autograd records.
+
+        Not in a compiled graph, in a transform of torch.func, on a meta device or inside another series.
+        """
+        if torch.compiler.is_compiling() or not isinstance(self.x, Tensor) or in_transform():
+            return False
+        return not self.x.is_meta
+
+    @property
     def level(self) -> int:
         """The nesting level that series over this state must have."""
         return self.x.run.level + 1 if isinstance(self.x, Jet) else 1
 
-    def rows(self, keep: slice) -> "Call":
+    def rows(self, keep: slice | list[int]) -> "Call":
         """The call on some rows of the flattened batch."""
-        return Call(
-            self.function,
-            tuple(self._rows_of(z, keep) for z in self.leading),
-            self.x.reshape(-1, self.dim)[keep],
-            {key: self._rows_of(z, keep) for key, z in self.context.items()},
-            self.operator,
+        return replace(
+            self,
+            leading=tuple(self._rows_of(z, keep) for z in self.leading),
+            x=self.x.reshape(-1, self.dim)[keep],
+            context={key: self._rows_of(z, keep) for key, z in self.context.items()},
         )
 
-    def _rows_of(self, z: Any, keep: slice) -> Any:
+    def _rows_of(self, z: Any, keep: slice | list[int]) -> Any:
         if not isinstance(z, Tensor) or z.ndim < 2 or z.shape[:-1] != self.batch:
             return z
         return z.reshape(-1, z.shape[-1])[keep]
+
+
+def recordable(z: Any) -> Any:
+    """A copy of an inference tensor; anything else as it is."""
+    return z.clone() if isinstance(z, Tensor) and z.is_inference() else z
+
+
+def in_transform() -> bool:
+    """Whether a transform of torch.func (vmap, grad, jvp, ...) is under way: autograd.grad sees nothing through it."""
+    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined] - it has no stub
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Autograd records, whatever the caller's mode."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def make_call(operator: str, function: Function, args: tuple[Any, ...], context: dict[str, Any]) -> Call:
@@ -103,6 +143,11 @@ def _check_state(operator: str, x: Any) -> None:
 
 
 def _check_time(operator: str, t: Any, x: Any) -> None:
+    if isinstance(t, list | tuple) or (isinstance(t, np.ndarray) and t.ndim > 0):
+        raise OperatorError(
+            f"{operator}: a time is a number or a tensor, got {type(t).__name__}. Times of single rows are a tensor of "
+            f"shape (*batch, 1) = {(*x.shape[:-1], 1)}."
+        )
     if not isinstance(t, Tensor) or t.ndim == 0 or t.numel() == 1:
         return
     if t.shape[-1] != 1 or t.shape[:-1] != x.shape[:-1]:
@@ -113,28 +158,40 @@ def _check_time(operator: str, t: Any, x: Any) -> None:
         )
 
 
-def check_vector(call: Call, output: Any, *, channels: bool = False) -> None:
+def check_vector(call: Call, output: Any, *, channels: bool = False, what: str = "field") -> None:
     """Refuse an output that is not (*batch, d), or (*batch, d, channels) where `channels` allows it.
+
+    Args:
+        call: The call that was made.
+        output: What it returned.
+        channels: Whether one more axis is allowed.
+        what: What the function is, for the message.
 
     Raises:
         OperatorError: With the shape expected and got.
     """
-    shape, expected = tuple(output.shape), (*call.batch, call.dim)
+    shape, expected = shape_of(call, output, what), (*call.batch, call.dim)
     if shape == expected or (channels and shape[: len(expected)] == expected and len(shape) == len(expected) + 1):
         return
+    hint = ""
+    if shape == tuple(call.batch) and what == "field":
+        hint = " A scalar function has no divergence; did you mean laplacian?"
     raise OperatorError(
-        f"{call.operator}: the field must map a state of shape {tuple(call.x.shape)} to shape {expected}, got {shape}."
-        + (" A scalar function has no divergence; did you mean laplacian?" if shape == tuple(call.batch) else "")
+        f"{call.operator}: the {what} must map a state of shape {tuple(call.x.shape)} to shape {expected}, got {shape}."
+        + hint
     )
 
 
 def check_scalar_or_vector(call: Call, output: Any) -> None:
-    """Refuse an output that is neither (*batch,) nor (*batch, k).
+    """Refuse an output that is neither (*batch,) nor (*batch, k), the latter also where the call wants a scalar.
 
     Raises:
         OperatorError: With the shape expected and got.
     """
-    shape = tuple(output.shape)
+    if call.scalar:
+        check_scalar(call, output)
+        return
+    shape = shape_of(call, output, "function")
     if shape[: len(call.batch)] != tuple(call.batch) or len(shape) > len(call.batch) + 1:
         raise OperatorError(
             f"{call.operator}: the function must map a state of shape {tuple(call.x.shape)} to {tuple(call.batch)} "
@@ -148,9 +205,23 @@ def check_scalar(call: Call, output: Any) -> None:
     Raises:
         OperatorError: With the shape expected and got.
     """
-    if tuple(output.shape) != tuple(call.batch):
-        hint = " Remove the last axis with .squeeze(-1)." if tuple(output.shape) == (*call.batch, 1) else ""
+    shape = shape_of(call, output, "density or potential")
+    if shape != tuple(call.batch):
+        hint = " Remove the last axis with .squeeze(-1)." if shape == (*call.batch, 1) else ""
         raise OperatorError(
             f"{call.operator}: the density or potential must map a state of shape {tuple(call.x.shape)} to "
-            f"{tuple(call.batch)}, got {tuple(output.shape)}.{hint}"
+            f"{tuple(call.batch)}, got {shape}.{hint}"
         )
+
+
+def shape_of(call: Call, output: Any, what: str) -> tuple[int, ...]:
+    """The shape of an output, which must be one real floating tensor.
+
+    Raises:
+        OperatorError: If it is anything else.
+    """
+    if not isinstance(output, Tensor | Jet):
+        raise OperatorError(f"{call.operator}: the {what} must return one tensor, got {type(output).__name__}.")
+    if not output.dtype.is_floating_point:
+        raise OperatorError(f"{call.operator}: the {what} must return real floating numbers, got {output.dtype}.")
+    return tuple(output.shape)

@@ -7,14 +7,18 @@ import torch
 
 from pdekit.errors import OperatorError
 from pdekit.operators.call import Call, check_vector
+from pdekit.operators.convention import check_dim, check_noise, column_correction, noise_of
 from pdekit.operators.diagonal import diagonal_jet
 from pdekit.operators.following import Refusal, follow
+from pdekit.operators.memory import Memory
 from pdekit.operators.methods import Exact
 from pdekit.operators.nested import directional_jets
-from pdekit.operators.propagation import Diagonal, Jet, Run
+from pdekit.operators.propagation import Diagonal, Jet, Run, Unsupported
 from pdekit.operators.second import Spread
 from pdekit.operators.trust import distrust
 from pdekit.sde import SDE
+
+_ADDITIVE = Memory()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +62,7 @@ def coefficients(sde: SDE, call: Call, *, divergences: int) -> Coefficients:
         call: (t, x).
         divergences: 0 for drift and noise only, 1 with div D, 2 with the source term as well.
     """
-    if call.dim != sde.dim:
-        raise OperatorError(f"{call.operator}: the SDE has {sde.dim} states, the state given has {call.dim}.")
+    check_dim(sde, call)
     if sde.noise_type == "diagonal":
         return _diagonal(sde, call, divergences)
     return _general(sde, call, divergences)
@@ -71,7 +74,7 @@ def _diagonal(sde: SDE, call: Call, divergences: int) -> Coefficients:
     f, div_f = _drift(sde, call, divergences)
     if order == 0:
         g = call.on(sde.diffusion).at(call.x)
-        check_vector(call, g)
+        check_vector(call, g, what="diffusion, of diagonal noise,")
         return Coefficients(f, g, True)
     jet = diagonal_jet(call.on(sde.diffusion), order, Exact(), trace=False)
     g, first = jet.output, jet.derivatives[0]
@@ -87,7 +90,7 @@ def _diagonal(sde: SDE, call: Call, divergences: int) -> Coefficients:
 def _drift(sde: SDE, call: Call, divergences: int) -> tuple[Any, Any]:
     if divergences < 2:
         f = call.on(sde.drift).at(call.x)
-        check_vector(call, f)
+        check_vector(call, f, what="drift")
         return f, None
     jet = diagonal_jet(call.on(sde.drift), 1, Exact(), trace=True)
     return jet.output, jet.derivatives[0]
@@ -97,10 +100,11 @@ def _general(sde: SDE, call: Call, divergences: int) -> Coefficients:
     f, div_f = _drift(sde, call, divergences)
     if sde.noise_type == "additive":
         zero = torch.zeros_like(f) if divergences else None
-        return Coefficients(f, _noise(sde, call), False, zero, None if div_f is None else -div_f)
+        return Coefficients(f, _constant_noise(sde, call), False, zero, None if div_f is None else -div_f)
     correct = 1.0 if sde.sde_type == "stratonovich" else 0.0
-    if divergences == 0 and not correct:
-        return Coefficients(f, _noise(sde, call), False)
+    if divergences == 0:
+        noise, correction = column_correction(sde, call) if correct else (noise_of(sde, call), 0.0)
+        return Coefficients(f + correction, noise, False)
     noise, divergence, correction = _matrix_terms(sde, call)
     f = f + correction if correct else f
     if divergences < 2:
@@ -115,24 +119,28 @@ def _general(sde: SDE, call: Call, divergences: int) -> Coefficients:
     return Coefficients(f, noise, False, divergence, jet.derivatives[0] - div_f)
 
 
-def _noise(sde: SDE, call: Call) -> Any:
-    noise = call.on(sde.diffusion).at(call.x)
-    _check_noise(sde, call, noise)
+def _constant_noise(sde: SDE, call: Call) -> Any:
+    """G of additive noise, which must not depend on x: tried once."""
+    noise = noise_of(sde, call)
+    if not call.readable or call.batch.numel() == 0:
+        return noise
+    entry = _ADDITIVE.about(sde.diffusion)
+    if not entry.known:
+        moved = call.on(sde.diffusion).at(0.5 * call.x.detach() + 0.3)
+        change = float((moved - noise).detach().abs().max())
+        if change > 1e2 * torch.finfo(noise.dtype).eps * float(noise.detach().abs().max()):
+            raise OperatorError(
+                f"{call.operator}: the noise is declared additive, but the diffusion changes by {change:.3g} with the "
+                'state. Declare noise_type="general".'
+            )
+        entry.keep(True)
     return noise
-
-
-def _check_noise(sde: SDE, call: Call, noise: Any) -> None:
-    expected = (*call.x.shape, sde.noise_dim)
-    if tuple(noise.shape) != expected:
-        raise OperatorError(
-            f"{call.operator}: the diffusion must return {expected} for {sde.noise_type} noise, got {tuple(noise.shape)}."
-        )
 
 
 def _matrix_terms(sde: SDE, call: Call) -> tuple[Any, Any, Any]:
     """G, div D and the Stratonovich correction 1/2 sum_k (dG_k/dx) G_k."""
     noise, jacobian = _noise_jacobian(sde, call)
-    _check_noise(sde, call, noise)
+    check_noise(sde, call, noise)
     rows = noise.movedim(-2, 0).unsqueeze(-2)  # G_jk as (j, *batch, 1, k)
     correction = 0.5 * (jacobian * rows).sum(0).sum(-1)
     divergences = jacobian.diagonal(dim1=0, dim2=-2).sum(-1)  # div G_k, (*batch, m)
@@ -149,7 +157,7 @@ def _noise_jacobian(sde: SDE, call: Call) -> tuple[Any, Any]:
         shape = (call.dim, *jet.shape)
         return jet.value, torch.zeros(shape, dtype=jet.dtype, device=jet.device) if c is None else c
     if isinstance(call.x, Jet):
-        raise OperatorError(f"{call.operator}: series can't follow the diffusion ({jet.reason}).")
+        raise Unsupported(jet.reason)
     eye = torch.eye(call.dim, dtype=call.x.dtype, device=call.x.device)
     directions = eye.reshape(call.dim, *(1,) * len(call.batch), call.dim).expand(call.dim, *call.x.shape)
     output, derivatives, _ = directional_jets(call, directions, 1)

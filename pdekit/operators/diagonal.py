@@ -15,7 +15,7 @@ from pdekit.operators.methods import Compressed, Dense, Exact, Hollow
 from pdekit.operators.nested import directional_jets
 from pdekit.operators.propagation import Conflict, Diagonal, Jet, Projected, Run
 from pdekit.operators.result import Plan
-from pdekit.operators.tiling import joined, tiles
+from pdekit.operators.tiling import in_tiles, joined
 from pdekit.operators.trust import distrust
 
 _TANGENTS = 2**27  # elements of first-order tangents that may be alive at once before directions go in chunks
@@ -41,10 +41,9 @@ def diagonal_jet(call: Call, order: int, method: Exact | Hollow | Compressed | D
     """
     if isinstance(method, Hollow) or (isinstance(method, Exact) and is_hollow(call.function)):
         return _hollow(call, order, method if isinstance(method, Hollow) else Hollow(), trace)
-    ranges = tiles(call, call.dim)
-    if ranges is None:
-        return _at_once(call, order, method, trace)
-    parts = [_at_once(call.rows(keep), order, method, trace) for keep in ranges]
+    parts = in_tiles(call, call.dim, lambda keep, shared: _at_once(call.rows(keep), order, method, trace, shared))
+    if parts is None:
+        return _at_once(call, order, method, trace, {})
     columns = zip(*(p.derivatives for p in parts), strict=True)
     output = joined(call, [p.output for p in parts])
     result = DiagonalJet(output, [joined(call, list(column)) for column in columns], parts[0].plan)
@@ -52,8 +51,8 @@ def diagonal_jet(call: Call, order: int, method: Exact | Hollow | Compressed | D
     return result
 
 
-def _at_once(call: Call, order: int, method: Any, trace: bool) -> DiagonalJet:
-    result = distrust(call, min(order, 2)) or _series(call, order, method, trace)
+def _at_once(call: Call, order: int, method: Any, trace: bool, shared: dict[str, Any]) -> DiagonalJet:
+    result = distrust(call, min(order, 2)) or _series(call, order, method, trace, shared)
     if isinstance(result, Refusal):
         if isinstance(method, Compressed):
             raise OperatorError(f"{call.operator}: Compressed() can't follow this function ({result.reason}).")
@@ -71,26 +70,28 @@ def _hollow(call: Call, order: int, method: Hollow, trace: bool) -> DiagonalJet:
     return DiagonalJet(output, values, Plan("hollow", "the function is hollow: one series through its transformer", 1))
 
 
-def _series(call: Call, order: int, method: Any, trace: bool) -> DiagonalJet | Refusal:
+def _series(call: Call, order: int, method: Any, trace: bool, shared: dict[str, Any]) -> DiagonalJet | Refusal:
     policy = {Exact: "auto", Compressed: "always", Dense: "never"}[type(method)]
     if policy == "always" and order > 1:
         raise OperatorError(
             f"{call.operator}: Compressed() offers first derivatives only; D^k with k > 1 needs each direction alone."
         )
-    if policy != "never" and order == 1:
+    if policy != "never" and order == 1 and "conflict" not in shared:
         try:
-            compressed = _compressed(call, policy, trace)
+            compressed = _compressed(call, policy, trace, shared)
         except Conflict as conflict:
+            shared["conflict"] = conflict
             if policy == "always":
                 raise OperatorError(f"{call.operator}: Compressed() is not possible: {conflict}.") from None
             compressed = None
         if compressed is not None:
             return compressed
-    return _dense(call, order, method, trace)
+    return _dense(call, order, method, trace, shared)
 
 
-def _compressed(call: Call, policy: str, trace: bool) -> DiagonalJet | Refusal | None:
+def _compressed(call: Call, policy: str, trace: bool, shared: dict[str, Any]) -> DiagonalJet | Refusal | None:
     run = Run(1, directions=True, compression=policy, level=call.level)
+    run.shared = shared
     jet = follow(call, run, [Diagonal(call.dim)])
     if isinstance(jet, Refusal):
         return jet
@@ -144,12 +145,13 @@ def _contracted(inner: Any, matrix: Any, batch: Any) -> Any:
     return (inner * wide).sum((0, -1)).expand(batch)
 
 
-def _dense(call: Call, order: int, method: Any, trace: bool) -> DiagonalJet | Refusal:
+def _dense(call: Call, order: int, method: Any, trace: bool, shared: dict[str, Any]) -> DiagonalJet | Refusal:
     chunk = _chunk_size(call, method)
     parts: list[DiagonalJet] = []
     for start in range(0, call.dim, chunk):
         count = min(chunk, call.dim - start)
         run = Run(order, directions=True, level=call.level)
+        run.shared = shared
         jet = follow(call, run, [Diagonal(count, start), *[None] * (order - 1)])
         if isinstance(jet, Refusal):
             return jet

@@ -2,24 +2,27 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from pdekit.errors import OperatorError
-from pdekit.operators.call import Call, check_scalar, check_vector
+from pdekit.operators.call import Call, check_vector
 from pdekit.operators.coefficients import Coefficients, coefficients
+from pdekit.operators.convention import check_sde
 from pdekit.operators.diagonal import diagonal_jet
 from pdekit.operators.gradient import gradient, time_derivative
-from pdekit.operators.methods import Compressed, Dense, Exact, Hutchinson, Method, Within, check_method
+from pdekit.operators.methods import Compressed, Dense, Exact, Hollow, Hutchinson, Method, Within, check_method
 from pdekit.operators.operator import Operator, exact_result
 from pdekit.operators.result import OperatorResult, Plan
 from pdekit.operators.second import second_order
 from pdekit.operators.second_order import apply_second_order
-from pdekit.operators.stochastic import along
+from pdekit.operators.stochastic import Samples, along, second_order_samples, within
 from pdekit.sde import SDE
 
 _EXACT = (Exact, Compressed, Dense)
+_OF_SCORE = (Exact, Hollow, Dense)
 _ANY = (Exact, Compressed, Dense, Hutchinson, Within)
 Score = Callable[..., Any] | None
 
@@ -55,7 +58,7 @@ def generator(u: Callable[..., Any], sde: SDE, method: Method = Exact(), *, full
         c = coefficients(sde, call, divergences=0)
         return apply_second_order(_timed(call), c.spread, c.drift, method)
 
-    return Operator("generator", u, _with_time(compute), full_output)
+    return _EquationOperator("generator", u, sde, compute, full_output)
 
 
 def fokker_planck_operator(
@@ -88,17 +91,20 @@ def fokker_planck_operator(
 
     def compute(call: Call) -> OperatorResult:
         c = coefficients(sde, call, divergences=2)
-        result = apply_second_order(_timed(call), c.spread, 2 * c.tensor_divergence - c.drift, method)
-        check_scalar(call, result.output)
-        return OperatorResult(result.value + c.source * result.output, result.output, result.stderr, result.plan)
+        u, drift = _timed(call, scalar=True), 2 * c.tensor_divergence - c.drift
+        if isinstance(method, Within):
+            return _within(u, c, drift, method)
+        return _with_source(apply_second_order(u, c.spread, drift, method), c)
 
-    return Operator("fokker_planck_operator", p, _with_time(compute), full_output)
+    return _EquationOperator("fokker_planck_operator", p, sde, compute, full_output)
 
 
 def log_fokker_planck_operator(
     log_p: Callable[..., Any], sde: SDE, score: Score = None, method: Method = Exact(), *, full_output: bool = False
 ) -> Operator:
-    """(L* p) / p in terms of l = log p:
+    """(L* p) / p in terms of l = log p.
+
+    It is
 
         sum_ij D_ij (d_i d_j l + d_i l d_j l) + (2 div D - F).grad l + sum_ij d_i d_j D_ij - div F.
 
@@ -107,7 +113,7 @@ def log_fokker_planck_operator(
         sde: The equation, Ito or Stratonovich.
         score: grad l as a field s(x) or s(t, x), (*batch, d) -> (*batch, d), if there is one: then log_p is not
             differentiated in x, and a hollow score with diagonal noise makes the cost independent of d.
-        method: `Exact()`, `Compressed()` or `Dense()` for log_p; with a score only `Exact()` and `Dense()`.
+        method: `Exact()`, `Compressed()` or `Dense()` for log_p; `Exact()`, `Hollow()` or `Dense()` for a score.
         full_output: Whether calls return an `OperatorResult`, whose `output` is log p (the score if that was given).
 
     Returns:
@@ -115,17 +121,18 @@ def log_fokker_planck_operator(
 
     Source: R. T. Q. Chen and D. Duvenaud, Neural networks with cheap differential operators, NeurIPS 2019, section 5.
     """
-    check_method(method, "log_fokker_planck_operator", _EXACT)
+    check_method(method, "log_fokker_planck_operator", _EXACT if score is None else _OF_SCORE)
+    _check_score(score, "log_fokker_planck_operator")
 
     def compute(call: Call) -> OperatorResult:
         c = coefficients(sde, call, divergences=2)
         if score is not None:
             return _from_score(call, score, c, method)
-        result = second_order(_timed(call), c.spread, 2 * c.tensor_divergence - c.drift, method)  # type: ignore[arg-type]
-        check_scalar(call, result.output)
+        u, drift = _timed(call, scalar=True), 2 * c.tensor_divergence - c.drift
+        result = second_order(u, c.spread, drift, method)  # type: ignore[arg-type]
         return exact_result(result.value + result.gradient_square() + c.source, result.output, result.plan)
 
-    return Operator("log_fokker_planck_operator", log_p, _with_time(compute), full_output)
+    return _EquationOperator("log_fokker_planck_operator", log_p, sde, compute, full_output)
 
 
 def fokker_planck_residual(
@@ -169,7 +176,7 @@ def fokker_planck_residual(
         rate = time_derivative(call)
         return OperatorResult(rate - result.value, result.output, None, result.plan)
 
-    return Operator("fokker_planck_residual", log_p, _with_time(compute), full_output)
+    return _EquationOperator("fokker_planck_residual", log_p, sde, compute, full_output)
 
 
 def probability_current(p: Callable[..., Any], sde: SDE, *, full_output: bool = False) -> Operator:
@@ -187,11 +194,10 @@ def probability_current(p: Callable[..., Any], sde: SDE, *, full_output: bool = 
     def compute(call: Call) -> OperatorResult:
         c = coefficients(sde, call, divergences=1)
         value, slope = gradient(_timed(call))
-        check_scalar(call, value)
         current = (c.drift - c.tensor_divergence) * value.unsqueeze(-1) - c.diffused(slope)
         return exact_result(current, value, Plan("gradient", "one gradient of the density", 1))
 
-    return Operator("probability_current", p, _with_time(compute), full_output)
+    return _EquationOperator("probability_current", p, sde, compute, full_output)
 
 
 def probability_flow(
@@ -210,19 +216,40 @@ def probability_flow(
 
     Source: Y. Song et al., Score-based generative modeling through stochastic differential equations, ICLR 2021.
     """
+    _check_score(score, "probability_flow")
 
     def compute(call: Call) -> OperatorResult:
         c = coefficients(sde, call, divergences=1)
         if score is None:
             value, slope = gradient(_timed(call))
-            check_scalar(call, value)
         else:
             value = slope = _timed(call.on(score)).at(call.x)
-            check_vector(call, slope)
+            check_vector(call, slope, what="score")
         plan = Plan("gradient", "one gradient of log p" if score is None else "the score was given", 1)
         return exact_result(c.drift - c.tensor_divergence - c.diffused(slope), value, plan)
 
-    return Operator("probability_flow", log_p, _with_time(compute), full_output)
+    return _EquationOperator("probability_flow", log_p, sde, compute, full_output)
+
+
+class _EquationOperator(Operator):
+    """An operator of an SDE: called with (t, x) whatever its function takes."""
+
+    time = True
+
+    def __init__(
+        self, name: str, function: Any, sde: Any, compute: Callable[[Call], OperatorResult], full: bool
+    ) -> None:
+        check_sde(sde, name)
+
+        def checked(call: Call) -> OperatorResult:
+            if len(call.leading) != 1:
+                raise OperatorError(
+                    f"{name}: an operator of an SDE is called with a time and a state, (t, x); got "
+                    f"{len(call.leading) + 1} positional arguments."
+                )
+            return compute(call)
+
+        super().__init__(name, function, checked, full)
 
 
 def takes_time(function: Callable[..., Any]) -> bool:
@@ -230,6 +257,9 @@ def takes_time(function: Callable[..., Any]) -> bool:
     declared = getattr(function, "time", None)
     if isinstance(declared, bool):
         return declared
+    if isinstance(function, Operator):
+        return takes_time(function.function)
+    function = getattr(function, "_orig_mod", function)  # of a compiled module
     inspected = function.forward if isinstance(function, nn.Module) else function
     try:
         parameters = inspect.signature(inspected).parameters.values()
@@ -243,34 +273,47 @@ def takes_time(function: Callable[..., Any]) -> bool:
     return len(positional) > 1
 
 
-def _timed(call: Call) -> Call:
+def _timed(call: Call, *, scalar: bool = False) -> Call:
     """The call as its function wants it: without the time if it takes none."""
-    return call if takes_time(call.function) else Call(call.function, (), call.x, call.context, call.operator)
+    return replace(call, leading=call.leading if takes_time(call.function) else (), scalar=scalar)
 
 
-def _with_time(compute: Callable[[Call], OperatorResult]) -> Callable[[Call], OperatorResult]:
-    def checked(call: Call) -> OperatorResult:
-        if len(call.leading) != 1:
-            raise OperatorError(
-                f"{call.operator}: an operator of an SDE is called with a time and a state, (t, x); got "
-                f"{len(call.leading) + 1} positional arguments."
-            )
-        return compute(call)
+def _with_source(result: OperatorResult, c: Coefficients) -> OperatorResult:
+    return replace(result, value=result.value + c.source * result.output)
 
-    return checked
+
+def _within(call: Call, c: Coefficients, drift: Any, method: Within) -> OperatorResult:
+    """L* p where the tolerance is on the whole of it, source included."""
+
+    def sample(options: Hutchinson) -> Samples:
+        drawn = second_order_samples(call, c.spread, drift, options)
+        return replace(drawn, values=drawn.values + c.source * drawn.output)
+
+    def exact() -> OperatorResult:
+        return _with_source(apply_second_order(call, c.spread, drift, Exact()), c)
+
+    return within(method, sample, exact, c.noise.shape[-1])
+
+
+def _check_score(score: Any, operator: str) -> None:
+    if score is not None and not callable(score):
+        raise OperatorError(f"{operator}: score is a function s(x) or s(t, x), got {type(score).__name__}.")
 
 
 def _from_score(call: Call, score: Callable[..., Any], c: Coefficients, method: Any) -> OperatorResult:
-    if isinstance(method, Compressed):
-        raise OperatorError(f"{call.operator}: with a score, the methods are Exact() and Dense().")
     field = _timed(call.on(score))
     if c.diagonal:
         jet = diagonal_jet(field, 1, method, trace=False)
         s, plan = jet.output, jet.plan
         spread = (0.5 * c.noise * c.noise * jet.derivatives[0]).sum(-1)
+    elif isinstance(method, Hollow):
+        raise OperatorError(
+            f"{call.operator}: Hollow() gives the diagonal of the score's Jacobian, which is enough for diagonal noise "
+            f"only; this SDE has {c.noise.shape[-1]} columns of noise. Use Exact()."
+        )
     else:
         s, (slopes,) = along(field, c.noise.movedim(-1, 0), 1)  # J_s G_k
-        check_vector(call, s)
+        check_vector(call, s, what="score")
         spread = 0.5 * (slopes * c.noise.movedim(-1, 0)).sum((0, -1))
         plan = Plan("dense", f"the score along {c.noise.shape[-1]} columns of G", c.noise.shape[-1])
     value = spread + ((c.diffused(s) + 2 * c.tensor_divergence - c.drift) * s).sum(-1) + c.source

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pdekit.errors import OperatorError, PdekitError
+from pdekit.errors import OperatorError
 from pdekit.operators.call import Call
 from pdekit.operators.propagation import Conflict, Jet, Run, Unsupported
 
@@ -32,7 +32,7 @@ def follow(call: Call, run: Run, coefficients: list[Any]) -> Jet | Refusal:
     run.seed = coefficients[0]
     try:
         output = call.at(run.jet(call.x, coefficients, 0))
-    except (PdekitError, Conflict):
+    except (OperatorError, Conflict):
         raise
     except Unsupported as cause:
         return Refusal(str(cause))

@@ -5,37 +5,50 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdekit.operators.call import Call
+from pdekit.errors import OperatorError, UnsupportedError
+from pdekit.operators.call import Call, check_scalar, in_transform
+from pdekit.operators.contract import check_rows
 from pdekit.operators.diagonal import first_layer
 from pdekit.operators.following import Refusal, follow
-from pdekit.operators.propagation import Conflict, Diagonal, Jet, Run
+from pdekit.operators.memory import Memory
+from pdekit.operators.nested import directional_jets, reverse_gradient
+from pdekit.operators.propagation import Conflict, Diagonal, Jet, Run, Unsupported
+
+_TIMED = Memory()
 
 
 def gradient(call: Call) -> tuple[Any, Any]:
     """u and grad u, (*batch,) and (*batch, d).
 
-    Reverse mode costs one backward in any dimension. In a compiled graph, where it is not available, and under another
-    operator, the gradient goes forward.
+    Reverse mode costs one backward in any dimension. In a compiled graph and under another transform, where it is not
+    available, the gradient goes forward.
+
+    Raises:
+        OperatorError: If u is not scalar, or mixes rows.
     """
-    if torch.compiler.is_compiling() or isinstance(call.x, Jet):
+    if torch.compiler.is_compiling() or isinstance(call.x, Jet) or in_transform():
         return _forward_gradient(call)
-    recording = torch.is_grad_enabled()
-    with torch.enable_grad():
-        x = call.x if call.x.requires_grad else call.x.detach().requires_grad_()
-        x = x.view_as(x)  # a node of its own: the derivative is taken at this use of x only
-        output = call.at(x)
-        if not output.requires_grad:
-            return output, torch.zeros_like(x)
-        (slope,) = torch.autograd.grad(output.sum(), x, create_graph=recording, allow_unused=True)
-    slope = torch.zeros_like(x) if slope is None else slope
-    return (output, slope) if recording else (output.detach(), slope.detach())
+    output, slope = reverse_gradient(call)
+    check_rows(call, output)
+    return output, slope
 
 
 def _forward_gradient(call: Call) -> tuple[Any, Any]:
     try:
-        run, jet = _series(call, "auto")
+        found = _series(call, "auto")
     except Conflict:
-        run, jet = _series(call, "never")
+        found = _series(call, "never")
+    if isinstance(found, Refusal):
+        if isinstance(call.x, Jet):
+            raise Unsupported(found.reason)
+        if torch.compiler.is_compiling():
+            raise UnsupportedError(
+                f"{call.operator}: series can't follow the function ({found.reason}), and a compiled graph has no "
+                "other way. Call it without torch.compile."
+            )
+        return _nested_gradient(call)
+    run, jet = found
+    check_scalar(call, jet)
     c = jet.full(1)
     if c is None:
         return jet.value, torch.zeros_like(call.x)
@@ -44,23 +57,68 @@ def _forward_gradient(call: Call) -> tuple[Any, Any]:
     return jet.value, (c.unsqueeze(-1) * first_layer(run, c.ndim)).sum(0)
 
 
-def _series(call: Call, compression: str) -> tuple[Run, Jet]:
+def _series(call: Call, compression: str) -> tuple[Run, Jet] | Refusal:
     run = Run(1, directions=True, compression=compression, level=call.level)
     jet = follow(call, run, [Diagonal(call.dim)])
-    if isinstance(jet, Refusal):
-        raise NotImplementedError(f"{call.operator}: series can't follow the function ({jet.reason})")
-    return run, jet
+    return jet if isinstance(jet, Refusal) else (run, jet)
+
+
+def _nested_gradient(call: Call) -> tuple[Any, Any]:
+    eye = torch.eye(call.dim, dtype=call.x.dtype, device=call.x.device)
+    directions = eye.reshape(call.dim, *(1,) * len(call.batch), call.dim).expand(call.dim, *call.x.shape)
+    output, (slopes,), _ = directional_jets(call, directions, 1)
+    check_scalar(call, output)
+    return output, slopes.movedim(0, -1)
 
 
 def time_derivative(call: Call) -> Any:
-    """d u / dt for u(t, x), (*batch,)."""
+    """d u / dt for u(t, x), (*batch,).
+
+    Raises:
+        OperatorError: If u loses the time on the way, as `float(t)`, `math.exp(t)` and `torch.full_like(x, t)` do.
+    """
     t = call.leading[0]
-    t = t if isinstance(t, Tensor | Jet) else torch.tensor(float(t), dtype=call.x.dtype, device=call.x.device)
+    if not isinstance(t, Tensor | Jet):
+        t = torch.tensor(float(t), dtype=call.x.dtype, device=call.x.device)
+    elif not t.dtype.is_floating_point:
+        t = t.to(call.x.dtype)
+    one: Any = torch.ones((), dtype=t.dtype, device=t.device).expand(t.shape)
     swapped = Call(lambda s: call.function(s, call.x, **call.context), (), t, {}, call.operator)
-    run = Run(1, directions=False, level=max(call.level, t.run.level + 1 if isinstance(t, Jet) else 1))
-    jet = follow(swapped, run, [torch.ones_like(t)])
+    level = max(call.level, t.run.level + 1 if isinstance(t, Jet) else 1)
+    jet = follow(swapped, Run(1, directions=False, level=level), [one])
     if isinstance(jet, Refusal):
-        one = torch.ones_like(t)
-        return torch.func.jvp(swapped.function, (t,), (one,))[1]
-    c = jet.full(1)
-    return torch.zeros_like(jet.value) if c is None else c
+        rate = torch.func.jvp(swapped.function, (t,), (one,))[1]
+    else:
+        c = jet.full(1)
+        rate = torch.zeros_like(jet.value) if c is None else c
+    _check_rate(call, t, rate)
+    return rate
+
+
+def _check_rate(call: Call, t: Any, rate: Any) -> None:
+    """Compares with finite differences, once for each function, where these agree with one another."""
+    if not isinstance(t, Tensor) or not call.readable or rate.numel() == 0:
+        return
+    entry = _TIMED.about(call.function)
+    if entry.known:
+        return
+    with torch.no_grad():
+        eps = max(torch.finfo(z.dtype).eps for z in (t, rate))
+        step = eps ** (1 / 3) * max(float(t.abs().max()), 1e-3)
+        (one, size), (two, _) = (_central_difference(call, t, h) for h in (step, 3 * step))
+        settled = ((one - two).abs() <= 0.01 * one.abs()) & (one.abs() > 1e2 * eps * size / step)
+        off = settled & ((rate.detach() - one).abs() > 0.1 * (one.abs() + rate.detach().abs()))
+    if bool(off.any()):
+        i = int(off.reshape(-1).nonzero()[0])
+        raise OperatorError(
+            f"{call.operator}: the derivative in time is {float(rate.reshape(-1)[i]):.3g}, but finite differences give "
+            f"{float(one.reshape(-1)[i]):.3g}. The function turns the time into a plain number on the way, as "
+            "float(t), math.exp(t) and torch.full_like(x, t) do: use torch.exp(t) and t * torch.ones_like(x)."
+        )
+    entry.keep(True)
+
+
+def _central_difference(call: Call, t: Tensor, step: float) -> tuple[Tensor, Tensor]:
+    """The derivative in time, and the size of what it is the difference of."""
+    after, before = (call.function(t + h, call.x, **call.context) for h in (step, -step))
+    return (after - before) / (2 * step), after.abs()

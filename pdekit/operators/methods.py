@@ -48,8 +48,8 @@ class Dense:
     chunk_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.chunk_size is not None and self.chunk_size < 1:
-            raise OperatorError(f"chunk_size must be at least 1, got {self.chunk_size}.")
+        if self.chunk_size is not None:
+            _check_count("chunk_size", self.chunk_size, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +82,16 @@ class Hutchinson:
     bottleneck: bool = False
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise OperatorError(f"samples must be at least 1, got {self.samples}.")
+        _check_count("samples", self.samples, 1)
+        _check_seed(self.seed)
         if self.distribution not in get_args(Distribution):
             raise OperatorError(f"distribution must be one of {get_args(Distribution)}, got {self.distribution!r}.")
-        if self.noise is not None and self.noise.shape[0] != self.samples:
-            object.__setattr__(self, "samples", self.noise.shape[0])
+        if self.noise is None:
+            return
+        if not isinstance(self.noise, Tensor) or self.noise.ndim < 2 or len(self.noise) < 1:
+            got = tuple(self.noise.shape) if isinstance(self.noise, Tensor) else type(self.noise).__name__
+            raise OperatorError(f"noise must be a tensor (samples, *batch, d), got {got}. See method.fixed(x).")
+        object.__setattr__(self, "samples", len(self.noise))
 
     def fixed(self, like: Tensor) -> "Hutchinson":
         """The same method with directions drawn once, for states `like` (*batch, d)."""
@@ -128,10 +132,20 @@ class Within:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.rtol < 1:
-            raise OperatorError(f"rtol must be between 0 and 1, got {self.rtol}. For exact values use Exact().")
-        if self.pilot < 4:
-            raise OperatorError(f"A pilot of fewer than 4 directions says too little, got pilot={self.pilot}.")
+        if not isinstance(self.rtol, int | float) or not 0 < self.rtol < 1:
+            raise OperatorError(f"rtol must be between 0 and 1, got {self.rtol!r}. For exact values use Exact().")
+        _check_count("pilot", self.pilot, 4)
+        _check_seed(self.seed)
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise OperatorError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+
+
+def _check_seed(seed: Any) -> None:
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+        raise OperatorError(f"seed must be a whole number or None, got {seed!r}.")
 
 
 Method = Exact | Hollow | Compressed | Dense | Hutchinson | Within

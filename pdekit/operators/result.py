@@ -14,7 +14,7 @@ class Plan:
     """Which route an operator took, and why.
 
     Args:
-        route: `"hollow"`, `"compressed"`, `"dense"`, `"nested forward"`, `"reverse"` or `"hutchinson"`.
+        route: `"hollow"`, `"compressed"`, `"dense"`, `"reverse"`, `"nested forward"`, `"gradient"` or `"hutchinson"`.
         reason: Why this route.
         directions: How many directional derivatives were propagated.
         seed: The seed of random directions; None where the route is exact or the directions were given.

@@ -14,7 +14,7 @@ from pdekit.operators.methods import Compressed, Dense, Exact
 from pdekit.operators.nested import bilinear_sum
 from pdekit.operators.propagation import Conflict, Diagonal, Jet, Run, contract
 from pdekit.operators.result import Plan
-from pdekit.operators.tiling import joined, rows_of, tiles
+from pdekit.operators.tiling import in_tiles, joined, rows_of
 from pdekit.operators.trust import distrust
 
 _TANGENTS = 2**27  # elements of first-order tangents that may be alive at once before directions go in chunks
@@ -71,12 +71,13 @@ def second_order(call: Call, spread: Spread, drift: Any, method: Exact | Compres
         drift: b of shape (*batch, d), or None.
         method: An exact method.
     """
-    ranges = tiles(call, _count(call, spread))
-    if ranges is None:
-        return _at_once(call, spread, drift, method)
-    parts = [
-        _at_once(call.rows(keep), spread.rows(call, keep), rows_of(call, drift, keep, 1), method) for keep in ranges
-    ]
+
+    def tile(keep: slice, shared: dict[str, Any]) -> SecondOrder:
+        return _at_once(call.rows(keep), spread.rows(call, keep), rows_of(call, drift, keep, 1), method, shared)
+
+    parts = in_tiles(call, _count(call, spread), tile)
+    if parts is None:
+        return _at_once(call, spread, drift, method, {})
     output = joined(call, [p.output for p in parts])
     check_rows(call, output)
     return SecondOrder(
@@ -91,17 +92,20 @@ def _count(call: Call, spread: Spread) -> int:
     return call.dim if spread.factor is None else spread.factor.shape[-1]
 
 
-def _at_once(call: Call, spread: Spread, drift: Any, method: Exact | Compressed | Dense) -> SecondOrder:
+def _at_once(
+    call: Call, spread: Spread, drift: Any, method: Exact | Compressed | Dense, shared: dict[str, Any]
+) -> SecondOrder:
     result: SecondOrder | Refusal | None = distrust(call, 2)
     policy = {Exact: "auto", Compressed: "always", Dense: "never"}[type(method)]
-    if result is None and policy != "never":
+    if result is None and policy != "never" and "conflict" not in shared:
         try:
-            result = _whole(call, spread, drift, policy)
+            result = _whole(call, spread, drift, policy, shared)
         except Conflict as conflict:
+            shared["conflict"] = conflict
             if policy == "always":
                 raise OperatorError(f"{call.operator}: Compressed() is not possible: {conflict}.") from None
     if result is None:
-        result = _chunked(call, spread, drift, method)
+        result = _chunked(call, spread, drift, method, shared)
     if isinstance(result, Refusal):
         if policy == "always":
             raise OperatorError(f"{call.operator}: Compressed() can't follow this function ({result.reason}).")
@@ -110,9 +114,10 @@ def _at_once(call: Call, spread: Spread, drift: Any, method: Exact | Compressed 
     return result
 
 
-def _whole(call: Call, spread: Spread, drift: Any, policy: str) -> SecondOrder | Refusal | None:
+def _whole(call: Call, spread: Spread, drift: Any, policy: str, shared: dict[str, Any]) -> SecondOrder | Refusal | None:
     start = directions_of(call, spread)
     run = Run(2, directions=True, collapsed=True, metric=start.metric, compression=policy, level=call.level)
+    run.shared = shared
     if policy == "auto" and start.count * call.x.numel() > _TANGENTS:
         # Without a layer to compress, all directions at once would not fit: find out before they are formed.
         run.compression = "required"
@@ -128,12 +133,13 @@ def _whole(call: Call, spread: Spread, drift: Any, policy: str) -> SecondOrder |
     return _finished(call, jet, plan)
 
 
-def _chunked(call: Call, spread: Spread, drift: Any, method: Any) -> SecondOrder | Refusal:
+def _chunked(call: Call, spread: Spread, drift: Any, method: Any, shared: dict[str, Any]) -> SecondOrder | Refusal:
     start = directions_of(call, spread)
     chunk = _chunk_size(call, start, method)
     total: SecondOrder | None = None
     for low in range(0, start.count, chunk):
         run = Run(2, directions=True, collapsed=True, metric=start.metric, level=call.level)
+        run.shared = shared
         begin = None if drift is None or low else 0.5 * drift
         jet = follow(call, run, [_part(start.first, low, min(chunk, start.count - low)), begin])
         if isinstance(jet, Refusal):

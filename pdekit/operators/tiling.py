@@ -4,53 +4,92 @@ All directions of all rows at once would be tensors of (directions, batch, width
 fresh memory costs more than the arithmetic.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from pdekit.operators.call import Call
-from pdekit.operators.contract import identity, references_to, same_owners
+from pdekit.operators.memory import Memory
+from pdekit.operators.result import Plan
 
-_PRODUCTS = 8192  # rows times directions that go together: enough for an efficient matrix product
-_SLICEABLE: dict[Any, tuple[Any, bool]] = {}
-_CAPACITY = 4096
+_ELEMENTS = 2**20  # rows times directions times features that go together
+_USUAL_WIDTH = 256  # of a layer, until the function is known
+_SIZES = Memory()
 
 
-def tiles(call: Call, directions: int) -> list[slice] | None:
-    """The ranges of rows to go through one after the other, or None to take all at once.
+class _Planned(Protocol):
+    @property
+    def plan(self) -> Plan: ...
+
+
+Part = TypeVar("Part", bound=_Planned)
+
+
+def in_tiles(call: Call, directions: int, compute: Callable[[slice, dict[str, Any]], Part]) -> list[Part] | None:
+    """What `compute` returns for ranges of rows one after the other; None where all rows should go at once.
 
     Args:
         call: The call.
-        directions: How many directions each row has.
+        directions: How many directions each row has at most. Parts tell how many were taken, and how wide the widest
+            layer is; both set the size of the next range, and of the first one when the function is seen again.
+        compute: (range of rows, what the parts share) -> part.
     """
     count = call.batch.numel()
-    rows = max(1, _PRODUCTS // max(1, directions))
-    if count <= rows or torch.compiler.is_compiling() or not isinstance(call.x, Tensor) or not sliceable(call):
+    if torch.compiler.is_compiling() or not isinstance(call.x, Tensor) or count < 2:
         return None
-    pieces = -(-count // rows)
-    rows = -(-count // pieces)
-    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+    entry = _SIZES.about(call.function, call.dim, directions, len(call.batch) > 1)
+    sliceable, size = entry.value if entry.known else (None, directions * _USUAL_WIDTH)
+    if count * size <= _ELEMENTS:
+        return None
+    if sliceable is None:
+        sliceable = _sliceable(call)
+    if not sliceable:
+        entry.keep((False, size))
+        return None
+    keep_freed_memory(call.x)
+    parts: list[Part] = []
+    shared: dict[str, Any] = {}
+    start = 0
+    while start < count:
+        pieces = -(-(count - start) // max(1, _ELEMENTS // size))
+        stop = start + -(-(count - start) // pieces)
+        try:
+            parts.append(compute(slice(start, stop), shared))
+        except Exception:
+            if parts:
+                raise
+            return None  # if all rows at once fail as well, that error is the one to see
+        size = max(1, parts[-1].plan.directions * shared.get("width", _USUAL_WIDTH))
+        start = stop
+    entry.keep((True, size))
+    return parts
 
 
-def sliceable(call: Call) -> bool:
-    """Whether the function can be called on fewer rows: not if it closes over one value per row."""
-    key, owners = identity(call.function)
-    key = (len(call.batch) > 1, *key)
-    if key in _SLICEABLE and same_owners(_SLICEABLE[key][0], owners):
-        return _SLICEABLE[key][1]
+def keep_freed_memory(like: Tensor) -> None:
+    """Makes the allocator keep freed blocks of a few MB, for the whole process, where states are on the CPU.
+
+    glibc hands such blocks back to the system, whose fresh pages then cost more than the arithmetic. The first large
+    block that is freed raises that threshold to its size (at most 32 MB).
+    """
+    if like.device.type == "cpu":
+        _free_a_large_block()
+
+
+@functools.cache
+def _free_a_large_block() -> None:
+    torch.empty(30 * 2**20, dtype=torch.uint8)
+
+
+def _sliceable(call: Call) -> bool:
+    # A function that closes over one value per row can't be called on fewer rows.
     few = call.rows(slice(0, 2 if call.batch.numel() > 2 else 1))
     try:
-        output = few.at(few.x)
-        answer = output.shape[0] == few.x.shape[0]
+        return few.at(few.x).shape[0] == few.x.shape[0]
     except Exception:
-        answer = False
-    references = references_to(owners)
-    if len(_SLICEABLE) > _CAPACITY:
-        _SLICEABLE.clear()
-    if references is not None:
-        _SLICEABLE[key] = (references, answer)
-    return answer
+        return False
 
 
 def rows_of(call: Call, z: Any, keep: slice, features: int) -> Any:

@@ -8,41 +8,54 @@ import torch
 from torch.nn import functional
 
 from pdekit.errors import OperatorError
-from pdekit.operators.propagation.jet import Jet, Run, Unsupported
+from pdekit.operators.propagation import activations, selections  # noqa: F401 - fill the rules
+from pdekit.operators.propagation.jet import Run, Unsupported
 from pdekit.operators.propagation.registry import rule
+from pdekit.operators.propagation.shapes import innermost_value
 
 
 @rule("softmax")
-def softmax(run: Run, x: Any, dim: int, *args: Any, **kwargs: Any) -> Any:
+def softmax(run: Run, x: Any, dim: Any = None, dtype: Any = None, _stacklevel: int = 3) -> Any:
     """exp(x) / sum exp(x), shifted by the maximum."""
-    weights = torch.exp(x - torch.amax(_value(x), dim, keepdim=True))
+    x = _with_dtype(x, dim, dtype)
+    weights = torch.exp(x - torch.amax(innermost_value(x).detach(), dim, keepdim=True))
     return weights / torch.sum(weights, dim, keepdim=True)
 
 
+def _with_dtype(x: Any, dim: Any, dtype: Any) -> Any:
+    if dim is None:
+        raise Unsupported("softmax without an axis")
+    return x if dtype is None else x.to(dtype)
+
+
 @rule("softmin")
-def softmin(run: Run, x: Any, dim: int, *args: Any, **kwargs: Any) -> Any:
+def softmin(run: Run, x: Any, dim: Any = None, dtype: Any = None, _stacklevel: int = 3) -> Any:
     """softmax(-x)."""
-    return torch.softmax(-x, dim)
+    return softmax(run, -x, dim, dtype)
 
 
 @rule("logsumexp")
 def logsumexp(run: Run, x: Any, dim: Any, keepdim: bool = False) -> Any:
     """log sum exp(x), shifted by the maximum."""
-    top = torch.amax(_value(x), dim, keepdim=True)
+    top = torch.amax(innermost_value(x).detach(), dim, keepdim=True)
+    top = torch.where(torch.isfinite(top), top, torch.zeros_like(top))
     summed = torch.log(torch.sum(torch.exp(x - top), dim, keepdim=keepdim))
     return summed + (top if keepdim else torch.squeeze(top, dim))
 
 
 @rule("log_softmax")
-def log_softmax(run: Run, x: Any, dim: int, *args: Any, **kwargs: Any) -> Any:
+def log_softmax(run: Run, x: Any, dim: Any = None, dtype: Any = None, _stacklevel: int = 3) -> Any:
     """x - logsumexp(x)."""
+    x = _with_dtype(x, dim, dtype)
     return x - torch.logsumexp(x, dim, keepdim=True)
 
 
 @rule("logaddexp")
 def logaddexp(run: Run, a: Any, b: Any) -> Any:
-    """log(exp(a) + exp(b))."""
-    return torch.maximum(_value(a), _value(b)) * 0 + b + functional.softplus(a - b, threshold=1e9)
+    """log(exp(a) + exp(b)), shifted by the maximum."""
+    top = torch.maximum(innermost_value(a).detach(), innermost_value(b).detach())
+    top = torch.where(torch.isfinite(top), top, torch.zeros_like(top))
+    return torch.log(torch.exp(a - top) + torch.exp(b - top)) + top
 
 
 def _normalised(x: Any, dims: Sequence[int], eps: float) -> Any:
@@ -51,7 +64,7 @@ def _normalised(x: Any, dims: Sequence[int], eps: float) -> Any:
     return centred * torch.rsqrt(variance + eps)
 
 
-@rule("layer_norm")
+@rule(functional.layer_norm)
 def layer_norm(
     run: Run, x: Any, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
@@ -61,7 +74,7 @@ def layer_norm(
     return y if bias is None else y + bias
 
 
-@rule("rms_norm")
+@rule(functional.rms_norm)
 def rms_norm(run: Run, x: Any, normalized_shape: Sequence[int], weight: Any = None, eps: Any = None) -> Any:
     """Unit mean square over the last axes."""
     eps = torch.finfo(x.dtype).eps if eps is None else eps
@@ -70,7 +83,7 @@ def rms_norm(run: Run, x: Any, normalized_shape: Sequence[int], weight: Any = No
     return y if weight is None else y * weight
 
 
-@rule("group_norm")
+@rule(functional.group_norm)
 def group_norm(run: Run, x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """Zero mean and unit variance over groups of channels (axis 1)."""
     grouped = x.reshape(x.shape[0], num_groups, -1)
@@ -78,7 +91,7 @@ def group_norm(run: Run, x: Any, num_groups: int, weight: Any = None, bias: Any 
     return _per_channel(y, weight, bias)
 
 
-@rule("instance_norm")
+@rule(functional.instance_norm)
 def instance_norm(
     run: Run,
     x: Any,
@@ -96,7 +109,7 @@ def instance_norm(
     return _per_channel(_normalised(x, tuple(range(2 - x.ndim, 0)), eps), weight, bias)
 
 
-@rule("batch_norm")
+@rule(functional.batch_norm)
 def batch_norm(
     run: Run,
     x: Any,
@@ -129,30 +142,63 @@ def _per_channel(y: Any, weight: Any, bias: Any) -> Any:
 
 
 @rule("normalize")
-def normalize(run: Run, x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Any:
+def normalize(run: Run, x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
     """x over its norm."""
     return x / torch.clamp(torch.linalg.vector_norm(x, p, dim, keepdim=True), min=eps)
 
 
-@rule("vector_norm")
-def vector_norm(run: Run, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:  # noqa: A002
+@rule(torch.linalg.vector_norm)
+def vector_norm(run: Run, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """(sum |x|^p)^(1/p)."""
+    x = x if dtype is None else x.to(dtype)
     if ord == 2:
         return torch.sqrt(torch.sum(x * x, dim, keepdim=keepdim))
     if ord == 1:
         return torch.sum(torch.abs(x), dim, keepdim=keepdim)
-    if ord in (0, float("inf"), float("-inf")):
-        raise Unsupported(f"the norm of order {ord}")
+    if ord in (math.inf, -math.inf):
+        extremum = torch.amax if ord > 0 else torch.amin
+        return extremum(torch.abs(x), () if dim is None else dim, keepdim)
+    if ord == 0:
+        raise Unsupported("the number of entries other than 0")
     return torch.sum(torch.abs(x) ** ord, dim, keepdim=keepdim) ** (1.0 / ord)
 
 
-@rule("norm")
-def norm(run: Run, x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
-    """The vector norm under its old names."""
-    p = kwargs.get("ord", p)
+@rule(torch.norm, torch.Tensor.norm)
+def norm(run: Run, x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """The vector norm under its old name."""
     if isinstance(p, str) and p != "fro":
         raise Unsupported(f"the norm {p!r}")
-    return torch.linalg.vector_norm(x, 2 if p in ("fro", None) else p, dim, keepdim)
+    return torch.linalg.vector_norm(x, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
+
+
+@rule(torch.linalg.norm)
+def linalg_norm(run: Run, x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The vector norm; of matrices only the Frobenius norm."""
+    axes = x.ndim if dim is None else 1 if isinstance(dim, int) else len(dim)
+    if ord == "fro" or (ord is None and (dim is None or axes <= 2)):
+        ord = 2
+    elif isinstance(ord, str) or axes != 1:
+        raise Unsupported(f"the matrix norm {ord!r}")
+    return torch.linalg.vector_norm(x, ord, dim, keepdim, dtype=dtype)
+
+
+@rule("cosine_similarity")
+def cosine_similarity(run: Run, a: Any, b: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    """The cosine of the angle between vectors."""
+    lengths = [torch.clamp(torch.linalg.vector_norm(z, 2, dim, keepdim=True), min=eps) for z in (a, b)]
+    return torch.sum((a / lengths[0]) * (b / lengths[1]), dim)
+
+
+@rule("pairwise_distance")
+def pairwise_distance(run: Run, a: Any, b: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
+    """The norm of a - b + eps over the last axis."""
+    return torch.linalg.vector_norm(a - b + eps, p, -1, keepdim)
+
+
+@rule("cdist")
+def cdist(run: Run, a: Any, b: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
+    """The distances of all pairs."""
+    return torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, -1)
 
 
 @rule("hypot")
@@ -162,46 +208,53 @@ def hypot(run: Run, a: Any, b: Any) -> Any:
 
 
 @rule("var")
-def var(run: Run, x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False, correction: Any = None) -> Any:
+def var(run: Run, x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False, correction: Any = 1) -> Any:
     """The variance over axes."""
-    centred = x - torch.mean(x, dim, keepdim=True)
-    dims = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
-    count = math.prod(x.shape[d] for d in dims)
-    correction = int(unbiased) if correction is None else correction
-    return torch.sum(centred * centred, dim, keepdim=keepdim) * (1.0 / max(0, count - correction))
+    return _variance(x, dim, unbiased, keepdim, correction)[0]
 
 
 @rule("std")
-def std(run: Run, x: Any, *args: Any, **kwargs: Any) -> Any:
+def std(run: Run, x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False, correction: Any = 1) -> Any:
     """The standard deviation over axes."""
-    return torch.sqrt(torch.var(x, *args, **kwargs))
+    return torch.sqrt(_variance(x, dim, unbiased, keepdim, correction)[0])
+
+
+@rule("var_mean")
+def var_mean(
+    run: Run, x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False, correction: Any = 1
+) -> Any:
+    """The variance over axes and the mean."""
+    return _variance(x, dim, unbiased, keepdim, correction)
+
+
+@rule("std_mean")
+def std_mean(
+    run: Run, x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False, correction: Any = 1
+) -> Any:
+    """The standard deviation over axes and the mean."""
+    variance, mean = _variance(x, dim, unbiased, keepdim, correction)
+    return torch.sqrt(variance), mean
+
+
+def _variance(x: Any, dim: Any, unbiased: bool, keepdim: bool, correction: Any) -> tuple[Any, Any]:
+    if isinstance(dim, bool):  # the old spelling var(x, unbiased)
+        dim, unbiased = None, dim
+    correction = correction if unbiased else 0
+    dims = tuple(range(x.ndim)) if dim is None or dim == () else (dim,) if isinstance(dim, int) else tuple(dim)
+    mean = torch.mean(x, dims, keepdim=True)
+    count = math.prod(x.shape[d] for d in dims)
+    centred = x - mean
+    variance = torch.sum(centred * centred, dims, keepdim=keepdim) / max(0, count - correction)
+    return variance, mean if keepdim else torch.squeeze(mean, dims)
 
 
 @rule("mse_loss")
-def mse_loss(run: Run, x: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
-    """Refused: its mean runs over the rows."""
-    raise Unsupported("a loss over all rows")
-
-
-@rule("amax")
-def amax(run: Run, x: Jet, dim: Any = None, keepdim: bool = False) -> Any:
-    """The largest entry of one axis."""
-    return _extremum(x, dim, keepdim, torch.argmax)
-
-
-@rule("amin")
-def amin(run: Run, x: Jet, dim: Any = None, keepdim: bool = False) -> Any:
-    """The smallest entry of one axis."""
-    return _extremum(x, dim, keepdim, torch.argmin)
-
-
-def _extremum(x: Jet, dim: Any, keepdim: bool, find: Any) -> Any:
-    dim = dim[0] if isinstance(dim, list | tuple) and len(dim) == 1 else dim
-    if not isinstance(dim, int):
-        raise Unsupported("an extremum over several axes")
-    index = find(_value(x), dim, keepdim=True)
-    picked = torch.gather(x, dim, index)  # type: ignore[arg-type]
-    return picked if keepdim else torch.squeeze(picked, dim)
+def mse_loss(run: Run, x: Any, target: Any, *, reduction: str = "mean", **kwargs: Any) -> Any:
+    """(x - target)^2, each, summed or averaged."""
+    if any(z is not None for z in kwargs.values()):
+        raise Unsupported("a loss with weights or with arguments of old")
+    square = torch.square(x - target)
+    return square if reduction == "none" else square.sum() if reduction == "sum" else square.mean()
 
 
 @rule("scaled_dot_product_attention")
@@ -264,9 +317,9 @@ def multi_head_attention_forward(
     is_causal: bool = False,
 ) -> Any:
     """torch's attention layer: projections, heads, attention, read-out. Axes are (sequence, batch, width)."""
-    extras = (bias_k, bias_v, static_k, static_v, key_padding_mask)
+    extras = (bias_k, bias_v, static_k, static_v)
     if any(z is not None for z in extras) or add_zero_attn or (training and dropout_p > 0):
-        raise Unsupported("attention with padding masks, extra keys or dropout")
+        raise Unsupported("attention with extra keys or dropout")
     if use_separate_proj_weight:
         weights = (q_proj_weight, k_proj_weight, v_proj_weight)
     else:
@@ -281,6 +334,10 @@ def multi_head_attention_forward(
         mask = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask
         mask = mask.unflatten(0, (-1, num_heads)) if mask.ndim == 3 else mask
         scores = _mask_scores(scores, mask)
+    if key_padding_mask is not None:
+        padding = key_padding_mask.unsqueeze(0) if unbatched else key_padding_mask
+        padding = ~padding if padding.dtype == torch.bool else padding
+        scores = _mask_scores(scores, padding[:, None, None, :])
     weights_of = torch.softmax(scores, -1)
     mixed = torch.matmul(weights_of, v).permute(2, 0, 1, 3).flatten(2)
     out = functional.linear(mixed, out_proj_weight, out_proj_bias)
@@ -296,8 +353,32 @@ def _heads(z: Any, count: int) -> Any:
     return z.unflatten(-1, (count, z.shape[-1] // count)).permute(1, 2, 0, 3)
 
 
-def _value(x: Any) -> Any:
-    """The value without derivatives, for shifts that cancel and for choices."""
-    while isinstance(x, Jet):
-        x = x.value
-    return x
+@rule("rnn_tanh_cell")
+def rnn_tanh_cell(run: Run, x: Any, h: Any, w_x: Any, w_h: Any, b_x: Any = None, b_h: Any = None) -> Any:
+    """One step of a plain recurrent network."""
+    return torch.tanh(functional.linear(x, w_x, b_x) + functional.linear(h, w_h, b_h))
+
+
+@rule("rnn_relu_cell")
+def rnn_relu_cell(run: Run, x: Any, h: Any, w_x: Any, w_h: Any, b_x: Any = None, b_h: Any = None) -> Any:
+    """One step of a plain recurrent network with the kinked activation."""
+    return torch.relu(functional.linear(x, w_x, b_x) + functional.linear(h, w_h, b_h))
+
+
+@rule("gru_cell")
+def gru_cell(run: Run, x: Any, h: Any, w_x: Any, w_h: Any, b_x: Any = None, b_h: Any = None) -> Any:
+    """One step of a gated recurrent unit."""
+    reset, update, new = torch.chunk(functional.linear(x, w_x, b_x), 3, -1)
+    reset_h, update_h, new_h = torch.chunk(functional.linear(h, w_h, b_h), 3, -1)
+    candidate = torch.tanh(new + torch.sigmoid(reset + reset_h) * new_h)
+    return candidate + torch.sigmoid(update + update_h) * (h - candidate)
+
+
+@rule("lstm_cell")
+def lstm_cell(run: Run, x: Any, state: Any, w_x: Any, w_h: Any, b_x: Any = None, b_h: Any = None) -> Any:
+    """One step of a long short-term memory: the output and the cell."""
+    h, c = state
+    gates = functional.linear(x, w_x, b_x) + functional.linear(h, w_h, b_h)
+    take, forget, new, give = torch.chunk(gates, 4, -1)
+    c = torch.sigmoid(forget) * c + torch.sigmoid(take) * torch.tanh(new)
+    return torch.sigmoid(give) * torch.tanh(c), c

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from pdekit.operators.propagation.jet import Conflict, Diagonal, Jet, Run
+from pdekit.operators.propagation.coefficient import Diagonal
+from pdekit.operators.propagation.jet import Conflict, Jet, Run
 
 # Below this ratio of pivots the derivative of the Cholesky factor would lose digits; the metric route does not.
 _WELL_CONDITIONED = {torch.float64: 1e-6, torch.float32: 1e-2}
@@ -52,7 +53,20 @@ def compressed_layer(run: Run, x: Jet, weight: Any) -> Jet | None:
         first = Diagonal(width) if run.probes is None else run.probes(value, width)
         return run.jet(value, [first], 1)
     second = None if x.coefficients[1] is None else functional.linear(x.dense(2), weight)
-    return run.jet(value, [_gram_directions(run, directions, x.ndim), second], 1)
+    return run.jet(value, [_shared_gram_directions(run, directions, weight, x.ndim), second], 1)
+
+
+def _shared_gram_directions(run: Run, directions: Any, weight: Any, ndim: int) -> Any:
+    # The Gram matrix of a wide first layer costs more than a forward of a few rows: parts of one batch share it.
+    if directions.ndim > 2:
+        return _gram_directions(run, directions, ndim)
+    known = run.shared.get("gram")
+    if known is None or known[0] is not weight:
+        first = _gram_directions(run, directions, ndim)
+        run.shared["gram"] = (weight, first, run.metrics[1])
+        return first
+    _, first, run.metrics[1] = known
+    return first
 
 
 def _affordable(run: Run, count: int) -> float:

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdekit.operators.propagation.coefficient import Diagonal, Projected, Weighted
+
 
 class Unsupported(Exception):
     """A function can't be followed by jets; the caller falls back to nested forward mode, which is exact and slower."""
@@ -29,65 +31,7 @@ class Conflict(Unsupported):
     """A compressed and an uncompressed path through the function met; the run is repeated without compression."""
 
 
-class Diagonal:
-    """The coefficient c_1 whose direction r moves feature `start + r` of the last axis alone, by `scale[..., r]`.
-
-    Args:
-        count: The number of directions.
-        start: The feature that direction 0 moves.
-        scale: How far: (..., count), broadcastable to the value's leading axes; None for 1.
-    """
-
-    def __init__(self, count: int, start: int = 0, scale: Any = None) -> None:
-        self.count, self.start, self.scale = count, start, scale
-
-    def of(self, z: Any) -> Any:
-        """The features of `z` that some direction moves."""
-        if self.start == 0 and self.count == z.shape[-1]:
-            return z
-        return z[..., self.start : self.start + self.count]
-
-    def scaled(self, factor: Any) -> "Diagonal":
-        """The same directions, features multiplied by `factor`, whose last axis is the value's or of size 1."""
-        factor = factor if factor.shape[-1] == 1 else self.of(factor)
-        return Diagonal(self.count, self.start, factor if self.scale is None else factor * self.scale)
-
-    def through(self, weight: Any, ndim: int) -> Any:
-        """The image under a linear layer of weight (m, n): (count, ..., m), with `ndim` axes after the first."""
-        # Contiguous, because products inherit the layout, and matrix products of strided tensors copy.
-        columns = self.of(weight).t().contiguous().reshape(self.count, *(1,) * (ndim - 1), weight.shape[0])
-        return columns if self.scale is None else columns * aligned(self.scale.movedim(-1, 0).unsqueeze(-1), 1, ndim)
-
-    def dense(self, like: Any) -> Any:
-        """The coefficient as a tensor (count, ..., n) for a value `like`."""
-        eye = torch.eye(self.count, dtype=like.dtype, device=like.device)
-        eye = torch.nn.functional.pad(eye, (self.start, like.shape[-1] - self.start - self.count))
-        eye = eye.reshape(self.count, *(1,) * (like.ndim - 1), like.shape[-1])
-        return eye if self.scale is None else eye * aligned(self.scale.movedim(-1, 0).unsqueeze(-1), 1, like.ndim)
-
-
-class Projected:
-    """The coefficient `inner @ weight.T`, multiplied out only if it is asked for: a trace needs no such product.
-
-    Args:
-        inner: A coefficient tensor (R, ..., n) or a `Diagonal`.
-        weight: (m, n).
-    """
-
-    def __init__(self, inner: Any, weight: Any) -> None:
-        self.inner, self.weight = inner, weight
-        self._dense: Any = None
-
-    def dense(self, ndim: int) -> Any:
-        """The product, for a value of `ndim` axes; kept once computed."""
-        if self._dense is None:
-            inner, weight = self.inner, self.weight
-            is_diagonal = isinstance(inner, Diagonal)
-            self._dense = inner.through(weight, ndim) if is_diagonal else torch.nn.functional.linear(inner, weight)
-        return self._dense
-
-
-Coefficient = Any  # Tensor | Jet | Diagonal | Projected | None, the last meaning zero
+Coefficient = Any  # Tensor | Jet | Diagonal | Projected | Weighted | None, the last meaning zero
 
 
 class Run:
@@ -120,6 +64,7 @@ class Run:
         self.metrics: list[Any] = [metric, None]  # of the input's directions, of the compressed layer's
         self.compression, self.level = compression, level
         self.recording = torch.is_grad_enabled()
+        self.shared: dict[str, Any] = {}  # among the passes over parts of one batch
         self.seed: Any = None  # the first coefficient of the state, where it is a tensor
         self.input_map: Any = None  # W of the compressed first layer: (H, directions)
         self.compressed: str | None = None  # what the compression did, in words
@@ -163,6 +108,8 @@ class Jet:
         c = self.coefficients[k - 1]
         if isinstance(c, Projected):
             return c.dense(self.ndim)
+        if isinstance(c, Weighted):
+            return c.dense()
         if isinstance(c, Diagonal):
             if self.run.compression == "required":
                 raise Conflict("all directions of the state would be needed at once")
@@ -299,14 +246,6 @@ Jet.__hash__ = object.__hash__  # type: ignore[method-assign]
 Jet.__neg__ = lambda self: torch.neg(self)  # type: ignore[attr-defined]
 Jet.__pos__ = lambda self: self  # type: ignore[attr-defined]
 Jet.__abs__ = lambda self: torch.abs(self)  # type: ignore[attr-defined]
-
-
-def aligned(coefficient: Any, lead: int, ndim: int) -> Any:
-    """A coefficient whose axes after the `lead` leading ones are padded with ones in front, to `ndim` of them."""
-    missing = ndim + lead - coefficient.ndim
-    if missing <= 0:
-        return coefficient
-    return coefficient.reshape(*coefficient.shape[:lead], *(1,) * missing, *coefficient.shape[lead:])
 
 
 Rule = Callable[..., Any]

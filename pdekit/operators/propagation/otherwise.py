@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pdekit.operators.propagation.jet import OTHERWISE, Jet, Run, Unsupported
+from pdekit.operators.propagation.products import weighed
 from pdekit.operators.propagation.series import system_of
 
 _REFUSED = ("backward", "numpy", "tolist", "item", "cpu_", "share_memory_", "register_hook", "data_ptr")
@@ -22,11 +23,14 @@ def follow_otherwise(run: Run, function: Callable[..., Any], args: tuple[Any, ..
     if torch.compiler.is_compiling():
         raise Unsupported("a torch function without a rule, in a compiled graph")
     name = getattr(function, "__name__", str(function))
-    mutates = name.endswith("_") and not name.endswith("__") or (name.startswith("__i") and name != "__invert__")
-    if mutates or name in (*_REFUSED, "__setitem__", "__set__", "__get__", "__delitem__"):
+    mutates = (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name != "__invert__")
+    if (
+        mutates
+        or kwargs.get("out") is not None
+        or kwargs.get("inplace")
+        or name in (*_REFUSED, "__setitem__", "__set__", "__get__", "__delitem__")
+    ):
         raise Unsupported(f"torch function {name}")
-    if any(metric is not None for metric in run.metrics):
-        raise Unsupported(f"torch function {name} under a metric")
     jets = [z for z in (*args, *kwargs.values()) if run.owns(z)]
     if not jets or any(not isinstance(z.value, Tensor) for z in jets):
         raise Unsupported(f"torch function {name} with series in a list, or nested")
@@ -44,21 +48,29 @@ def follow_otherwise(run: Run, function: Callable[..., Any], args: tuple[Any, ..
     if name not in run.nested:
         run.nested.append(name)
     system = system_of(run, jets)
-    return run.jet(value, _coefficients(run, evaluate, jets, values), system)
+    return run.jet(value, _coefficients(run, evaluate, jets, values, run.metrics[system]), system)
 
 
-def _coefficients(run: Run, evaluate: Callable[..., Tensor], jets: list[Jet], values: tuple[Tensor, ...]) -> list[Any]:
+def _coefficients(
+    run: Run, evaluate: Callable[..., Tensor], jets: list[Jet], values: tuple[Tensor, ...], metric: Any
+) -> list[Any]:
     order = run.order
     columns = [[_filled(run, z, k) for k in range(1, order + 1)] for z in jets]
     if not run.directions:
         return _along(evaluate, values, columns, order)
     if not run.collapsed:
         return list(torch.vmap(lambda c: tuple(_along(evaluate, values, c, order)))(columns))
-    # c_2 = sum over directions of half the second derivative, plus the derivative along the given c_2.
-    firsts = [column[:1] for column in columns]
-    first, second = torch.vmap(lambda c: tuple(_along(evaluate, values, c, 2)))(firsts)
+    # c_2 is half the sum of second derivatives along a_r and b_r, plus the derivative along the given c_2.
+    a = tuple(column[0] for column in columns)
+    b = tuple(weighed(metric, z) for z in a)
+    first, second = torch.vmap(lambda v, w: _pair(evaluate, values, v, w))(a, b)
     _, drift = torch.func.jvp(evaluate, values, tuple(column[1] for column in columns))
-    return [first, second.sum(0) + drift]
+    return [first, 0.5 * second.sum(0) + drift]
+
+
+def _pair(evaluate: Callable[..., Tensor], values: Any, v: Any, w: Any) -> tuple[Tensor, Tensor]:
+    """The derivative along v, and the second derivative along v and w."""
+    return torch.func.jvp(lambda *z: torch.func.jvp(evaluate, z, v)[1], values, w)
 
 
 def _filled(run: Run, jet: Jet, k: int) -> Tensor:

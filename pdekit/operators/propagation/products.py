@@ -6,53 +6,51 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from pdekit.operators.propagation.coefficient import Diagonal, Projected, Weighted
 from pdekit.operators.propagation.compression import compressed_layer
-from pdekit.operators.propagation.jet import Diagonal, Jet, Projected, Run, Unsupported
+from pdekit.operators.propagation.jet import Jet, Run, Unsupported
 from pdekit.operators.propagation.registry import rule
-from pdekit.operators.propagation.series import add, contract, multiply, scale, system_of
-from pdekit.operators.propagation.shapes import batched
+from pdekit.operators.propagation.series import add, multiply, scale, system_of
+from pdekit.operators.propagation.shapes import batched, promoted
 
 
-@rule("add", "__add__", "__radd__", "__iadd__")
+@rule("add")
 def add_(run: Run, a: Any, b: Any, *, alpha: Any = 1) -> Jet:
     """a + alpha b."""
-    return add(run, a, b, alpha)
+    return add(run, *promoted(run, a, b), alpha)
 
 
-@rule("sub", "subtract", "__sub__", "__isub__")
+@rule("sub", "subtract")
 def subtract(run: Run, a: Any, b: Any, *, alpha: Any = 1) -> Jet:
     """a - alpha b."""
-    return add(run, a, b, -alpha)
+    return add(run, *promoted(run, a, b), -alpha)
 
 
-@rule("__rsub__")
-def reflected_subtract(run: Run, a: Any, b: Any) -> Jet:
-    """b - a."""
-    return add(run, torch.neg(a), b)
+@rule("rsub")
+def rsub(run: Run, a: Any, b: Any, alpha: Any = 1) -> Any:
+    """b - alpha a."""
+    return add_(run, torch.neg(a), b) if alpha == 1 else add_(run, a * -alpha, b)
 
 
-@rule("mul", "multiply", "__mul__", "__rmul__", "__imul__")
+@rule("mul", "multiply")
 def mul(run: Run, a: Any, b: Any) -> Jet:
     """a b."""
+    a, b = promoted(run, a, b)
     if run.owns(a) and run.owns(b):
         return multiply(run, a, b)
     return scale(run, a, b) if run.owns(a) else scale(run, b, a)
 
 
-@rule("div", "divide", "true_divide", "__truediv__", "__div__", "__itruediv__")
+@rule("div", "divide", "true_divide")
 def div(run: Run, a: Any, b: Any, *, rounding_mode: Any = None) -> Any:
-    """a / b."""
+    """a / b; rounded, it is constant nearly everywhere."""
     if rounding_mode is not None:
-        raise Unsupported("division with rounding")
+        return torch.div(*(z.value if run.owns(z) else z for z in (a, b)), rounding_mode=rounding_mode)
+    a, b = promoted(run, a, b)
     if run.owns(b):
         return torch.mul(torch.reciprocal(b), a)
-    return scale(run, a, 1.0 / b if isinstance(b, int | float) else torch.reciprocal(b))
-
-
-@rule("__rtruediv__", "__rdiv__")
-def reflected_div(run: Run, a: Any, b: Any) -> Any:
-    """b / a."""
-    return torch.div(b, a)
+    scaled = scale(run, a, 1.0 / b if isinstance(b, int | float) else torch.reciprocal(b))
+    return run.jet(a.value / b, scaled.coefficients, scaled.system)
 
 
 @rule("addcmul")
@@ -84,6 +82,7 @@ def linear_layer(run: Run, x: Any, weight: Any, bias: Any = None) -> Jet:
 
 
 def _apply_weight(run: Run, x: Jet, weight: Any) -> Jet:
+    run.shared["width"] = max(run.shared.get("width", 0), *weight.shape[: 1 if x.system == 0 else 2])
     compressed = compressed_layer(run, x, weight)
     if compressed is not None:
         return compressed
@@ -93,39 +92,31 @@ def _apply_weight(run: Run, x: Jet, weight: Any) -> Jet:
     if isinstance(first, Diagonal):
         images: list[Any] = [Projected(first, weight) if keeps else first.through(weight, x.ndim)]
     else:
-        images = [_projected(x.dense(1), weight)]
-    images += [_projected(x.dense(k), weight) for k in range(2, run.order + 1)]
+        images = [_projected(x, 1, weight)]
+    images += [_projected(x, k, weight) for k in range(2, run.order + 1)]
     return run.jet(value, images, x.system)
 
 
-def _projected(c: Any, weight: Any) -> Any:
+def _projected(x: Jet, k: int, weight: Any) -> Any:
+    c = x.coefficients[k - 1]
+    c = c if isinstance(c, Weighted) else x.dense(k)
     return None if c is None else Projected(c, weight)
 
 
-@rule("matmul", "__matmul__", "bmm", "mm")
+@rule("matmul", "bmm", "mm", "mv")
 def matmul(run: Run, a: Any, b: Any) -> Any:
     """The matrix product, with torch's rules for vectors."""
     if a.ndim == 1 and b.ndim == 1:
         return torch.sum(a * b, -1)
     if run.owns(a) and not run.owns(b) and b.ndim == 2:
         return linear_layer(run, a, b.t())
+    if run.owns(b) and not run.owns(a) and a.ndim == 2 and b.ndim == 1:
+        return linear_layer(run, b, a)
     if a.ndim == 1:
         return torch.matmul(a.unsqueeze(0), b).squeeze(-2)
     if b.ndim == 1:
         return torch.matmul(a, b.unsqueeze(-1)).squeeze(-1)
     return multiply(run, a, b, torch.matmul)
-
-
-@rule("__rmatmul__")
-def reflected_matmul(run: Run, a: Any, b: Any) -> Any:
-    """b @ a."""
-    return torch.matmul(b, a)
-
-
-@rule("mv")
-def mv(run: Run, a: Any, b: Any) -> Any:
-    """A matrix times a vector."""
-    return torch.matmul(a, b)
 
 
 @rule("addmm", "baddbmm", "addmv")
@@ -137,9 +128,10 @@ def addmm(run: Run, x: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) ->
 
 @rule("dot", "inner", "vdot")
 def dot(run: Run, a: Any, b: Any) -> Any:
-    """The inner product of two vectors."""
-    if a.ndim != 1 or b.ndim != 1:
-        raise Unsupported("inner products of matrices")
+    """The inner product of vectors; of the last axes of more."""
+    if a.ndim > 1 and b.ndim > 1:
+        rows = torch.matmul(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]).transpose(0, 1))
+        return rows.reshape(*a.shape[:-1], *b.shape[:-1])
     return torch.sum(a * b, -1)
 
 
@@ -155,73 +147,127 @@ def outer(run: Run, a: Any, b: Any) -> Any:
     return a.unsqueeze(-1) * b.unsqueeze(0)
 
 
-@rule("bilinear")
+@rule("kron")
+def kron(run: Run, a: Any, b: Any) -> Any:
+    """The Kronecker product of vectors or matrices."""
+    if a.ndim != b.ndim or a.ndim > 2:
+        raise Unsupported("kron of other shapes than two vectors or two matrices")
+    if a.ndim == 2:
+        return (a[:, None, :, None] * b[None, :, None, :]).reshape(a.shape[0] * b.shape[0], a.shape[1] * b.shape[1])
+    return (a.unsqueeze(-1) * b).reshape(-1)
+
+
+@rule(torch.linalg.cross)
+def cross(run: Run, a: Any, b: Any, *, dim: int = -1) -> Any:
+    """The cross product of vectors in space."""
+    a1, a2, a3 = torch.unbind(a, dim)
+    b1, b2, b3 = torch.unbind(b, dim)
+    return torch.stack([a2 * b3 - a3 * b2, a3 * b1 - a1 * b3, a1 * b2 - a2 * b1], dim)
+
+
+@rule(torch.cross, torch.Tensor.cross)
+def old_cross(run: Run, a: Any, b: Any, dim: Any = None) -> Any:
+    """The same over the first axis of size 3."""
+    return torch.linalg.cross(a, b, dim=list(a.shape).index(3) if dim is None else dim)
+
+
+@rule(functional.bilinear)
 def bilinear(run: Run, a: Any, b: Any, weight: Any, bias: Any = None) -> Any:
     """sum_ij a_i W_kij b_j + bias_k."""
-    left = torch.matmul(a, weight.permute(1, 0, 2).flatten(1)).unflatten(-1, (weight.shape[0], weight.shape[2]))
-    product = torch.sum(left * b.unsqueeze(-2), -1)
+    product = torch.einsum("...i,kij,...j->...k", a, weight, b)
     return product if bias is None else product + bias
 
 
-def _convolution(name: str, spatial: int) -> None:
+def _convolution(function: Any, spatial: int) -> None:
+    @rule(function)
     def follow(run: Run, x: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Any:
         if run.owns(weight):
             raise Unsupported("a convolution kernel that depends on the state")
-        function = getattr(functional, name)
         image = batched(run, x, lambda z: function(z, weight, None, *args, **kwargs), spatial)
-        return image if bias is None else add(run, image, bias.reshape(-1, *(1,) * spatial))
-
-    for home in (torch, functional):
-        if hasattr(home, name):
-            rule(name)(follow)
+        return image if bias is None else image + bias.reshape(-1, *(1,) * spatial)
 
 
-for _name, _spatial in (
-    *(("conv1d", 1), ("conv2d", 2), ("conv3d", 3)),
-    *(("conv_transpose1d", 1), ("conv_transpose2d", 2), ("conv_transpose3d", 3)),
-):
-    _convolution(_name, _spatial)
+_convolution(functional.conv1d, 1)
+_convolution(functional.conv2d, 2)
+_convolution(functional.conv3d, 3)
+_convolution(functional.conv_transpose1d, 1)
+_convolution(functional.conv_transpose2d, 2)
+_convolution(functional.conv_transpose3d, 3)
 
 
 @rule("einsum")
-def einsum(run: Run, equation: str, *operands: Any) -> Any:
-    """Einstein sums of one or two series and any constants."""
+def einsum(run: Run, equation: Any, *operands: Any) -> Any:
+    """Einstein sums of series and constants."""
+    if not isinstance(equation, str):
+        raise Unsupported("einsum with lists of axes")
     tensors: Sequence[Any] = operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
+    product = _Einsum(equation, tensors)
     owned = [i for i, z in enumerate(tensors) if run.owns(z)]
-    if "->" not in equation or "." in equation or len(owned) > 2:
-        raise Unsupported("einsum without ->, with ..., or of three series")
-    left, right = equation.replace(" ", "").split("->")
-    terms = left.split(",")
-    extra = next(letter for letter in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if letter not in equation)
-
-    def evaluate(parts: dict[int, Any], leads: dict[int, int], keep: bool) -> Any:
-        spelled = ",".join((extra if leads.get(i) else "") + term for i, term in enumerate(terms))
-        out = (extra if keep and any(leads.values()) else "") + right
-        return torch.einsum(f"{spelled}->{out}", *(parts.get(i, z) for i, z in enumerate(tensors)))
-
-    values = {i: tensors[i].value for i in owned}
-    value = evaluate(values, {}, True)
+    value = product({i: tensors[i].value for i in owned}, set(), keep=False)
     system = system_of(run, [tensors[i] for i in owned])
     coefficients: list[Any] = []
     for n in range(1, run.order + 1):
-        total: Any = None
-        for split in _splits(n, len(owned)):
-            parts = {i: tensors[i].full(k) if k else values[i] for i, k in zip(owned, split, strict=True)}
-            if any(p is None for p in parts.values()):
-                continue
-            leads = {i: run.lead(k) if k else 0 for i, k in zip(owned, split, strict=True)}
-            collapse = run.collapsed and n == 2 and split == (1, 1)
-            if collapse:
-                i, j = owned
-                term = contract(run.metrics[system], parts[i], parts[j], lambda a, b: evaluate({i: a, j: b}, leads, True))
-            else:
-                term = evaluate(parts, leads, True)
-            total = term if total is None else total + term
-        coefficients.append(total)
+        terms = [_einsum_term(run, product, dict(zip(owned, ks, strict=True)), system) for ks in _splits(n, len(owned))]
+        coefficients.append(_total([term for term in terms if term is not None]))
     return run.jet(value, coefficients, system)
 
 
+def _einsum_term(run: Run, product: "_Einsum", orders: dict[int, int], system: int) -> Any:
+    """The term of Leibniz' rule with coefficient orders[i] of operand i, or None for zero."""
+    parts = {i: product.tensors[i].value if k == 0 else product.coefficient(i, k) for i, k in orders.items()}
+    if any(p is None for p in parts.values()):
+        return None
+    first = [i for i, k in orders.items() if k and run.lead(k)]
+    if not (run.collapsed and len(first) == 2):
+        return product(parts, set(first), keep=True)
+    parts[first[0]] = weighed(run.metrics[system], parts[first[0]])
+    return product(parts, set(first), keep=False)
+
+
+class _Einsum:
+    """An Einstein sum whose operands may carry a leading axis of directions."""
+
+    def __init__(self, equation: str, tensors: Sequence[Any]) -> None:
+        left, arrow, right = equation.replace(" ", "").partition("->")
+        self.terms, self.tensors = left.split(","), tensors
+        letters = sorted(set(left) - set(",."))
+        self.right = right if arrow else "..." * ("." in left) + "".join(c for c in letters if left.count(c) == 1)
+        self.direction = next(letter for letter in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if letter not in equation)
+
+    def coefficient(self, i: int, k: int) -> Any:
+        """Coefficient k of operand i; axes of size 1 may stay unless a diagonal is taken."""
+        term = self.terms[i].replace(".", "")
+        return self.tensors[i].dense(k) if len(set(term)) == len(term) else self.tensors[i].full(k)
+
+    def __call__(self, parts: dict[int, Any], directed: set[int], *, keep: bool) -> Any:
+        """The sum with `parts` in place of operands, where those in `directed` have directions in front.
+
+        Args:
+            parts: Replacements by position.
+            directed: The positions with directions.
+            keep: Whether the result has directions as well; else they are summed.
+        """
+        # Products run from left to right: whatever makes them small comes first.
+        order = sorted(range(len(self.terms)), key=lambda i: (i in directed) == keep)
+        spelled = ",".join(self.direction * (i in directed) + self.terms[i] for i in order)
+        out = self.direction * (keep and bool(directed)) + self.right
+        return torch.einsum(f"{spelled}->{out}", *(parts.get(i, self.tensors[i]) for i in order))
+
+
+def weighed(metric: Any, a: Any) -> Any:
+    """b with sum_s op(b_s, c_s) = sum_rs G_rs op(a_r, c_s); see `Run` for the forms of the metric G."""
+    if metric is None:
+        return a
+    if isinstance(metric, str):
+        return 0.5 * torch.roll(a, a.shape[0] // 2, 0)
+    return torch.matmul(metric, a.reshape(a.shape[0], -1)).reshape(a.shape)
+
+
 def _splits(n: int, count: int) -> list[tuple[int, ...]]:
-    return [(n,)] if count == 1 else [(k, n - k) for k in range(n + 1)]
+    if count == 1:
+        return [(n,)]
+    return [(k, *rest) for k in range(n + 1) for rest in _splits(n - k, count - 1)]
 
 
+def _total(terms: list[Any]) -> Any:
+    return sum(terms[1:], terms[0]) if terms else None

@@ -1,15 +1,18 @@
 """Where rules are registered: every spelling of a torch function (torch.f, Tensor.f, functional.f) gets the same rule."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from pdekit.operators.propagation.jet import RULES
+from pdekit.operators.propagation.jet import RULES, Unsupported
 
 _Rule = TypeVar("_Rule", bound=Callable[..., Any])
 _HOMES = (torch, Tensor, torch.nn.functional, torch.special, torch.linalg)
+_ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's names, which torch takes as well
+_POSITIONS = (("input", 0), ("other", 1))  # torch's names of arguments that rules take by position
 
 
 def spellings(name: str) -> list[Callable[..., Any]]:
@@ -20,18 +23,45 @@ def spellings(name: str) -> list[Callable[..., Any]]:
     return found
 
 
-def register(rule: Callable[..., Any], *names: str) -> None:
-    """Makes `rule(run, *args, **kwargs)` the rule of all torch functions of these names."""
-    for name in names:
-        for function in spellings(name):
-            RULES[function] = rule
+def register(rule: Callable[..., Any], *targets: str | Callable[..., Any]) -> None:
+    """Makes `rule(run, *args, **kwargs)` the rule of torch functions.
+
+    Args:
+        rule: The rule.
+        targets: Names, each for all its spellings, or functions where spellings differ in their arguments.
+    """
+    follow = _with_torch_keywords(rule)
+    for target in targets:
+        for function in spellings(target) if isinstance(target, str) else [target]:
+            RULES[function] = follow
 
 
-def rule(*names: str) -> Callable[[_Rule], _Rule]:
+def rule(*targets: str | Callable[..., Any]) -> Callable[[_Rule], _Rule]:
     """Decorator form of `register`."""
 
     def decorate(function: _Rule) -> _Rule:
-        register(function, *names)
+        register(function, *targets)
         return function
 
     return decorate
+
+
+def _with_torch_keywords(rule: Callable[..., Any]) -> Callable[..., Any]:
+    own = frozenset(inspect.signature(rule).parameters)
+
+    def follow(run: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            args, kwargs = _translated(own, args, kwargs)
+        return rule(run, *args, **kwargs)
+
+    return follow
+
+
+def _translated(own: frozenset[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    kwargs = {_ALIASES.get(key, key): z for key, z in kwargs.items()}
+    if kwargs.pop("out", None) is not None or kwargs.pop("inplace", False):
+        raise Unsupported("a function that writes into a tensor")
+    for name, position in _POSITIONS:
+        if name in kwargs and name not in own:
+            args = (*args[:position], kwargs.pop(name), *args[position:])
+    return args, kwargs

@@ -6,15 +6,8 @@ from typing import Any
 
 import torch
 
-from pdekit.operators.propagation.jet import (
-    Coefficient,
-    Conflict,
-    Diagonal,
-    Jet,
-    Projected,
-    Run,
-    aligned,
-)
+from pdekit.operators.propagation.coefficient import Diagonal, Projected, Weighted, aligned, product, total
+from pdekit.operators.propagation.jet import Coefficient, Conflict, Jet, Run
 
 Tower = Sequence[Any]  # phi, phi', phi''/2!, ..., phi^(K)/K! at the value; None where one is zero
 
@@ -57,14 +50,21 @@ def add(run: Run, a: Any, b: Any, factor: Any = 1) -> Jet:
     system = system_of(run, owned)
     coefficients: list[Coefficient] = []
     for k in range(1, run.order + 1):
-        lead, left, right = run.lead(k), a.dense(k), b.dense(k)
-        if right is not None:
+        lead, left, right = run.lead(k), _lazy(a, k, value), _lazy(b, k, value)
+        if right is not None and not isinstance(right, Weighted):
             right = aligned(right, lead, value.ndim)
-            right = right if factor == 1 else factor * right
-        if left is not None:
+        if right is not None and factor != 1:
+            right = factor * (right.dense() if isinstance(right, Weighted) else right)
+        if left is not None and not isinstance(left, Weighted):
             left = aligned(left, lead, value.ndim)
-        coefficients.append(left if right is None else right if left is None else left + right)
+        coefficients.append(total(left, right))
     return run.jet(value, coefficients, system)
+
+
+def _lazy(jet: Jet, k: int, value: Any) -> Any:
+    """Coefficient k, a `Weighted` left as it is where it has the shape of the value."""
+    c = jet.coefficients[k - 1]
+    return c if isinstance(c, Weighted) and jet.shape == value.shape else jet.dense(k)
 
 
 def _shifted(jet: Jet, k: int, value: Any, sign: Any) -> Coefficient:
@@ -74,10 +74,10 @@ def _shifted(jet: Jet, k: int, value: Any, sign: Any) -> Coefficient:
         if value.shape[-1] == jet.shape[-1]:
             return c if sign == 1 else c.scaled(torch.full((1,), sign, dtype=value.dtype, device=value.device))
         c = c.dense(jet.value)
-    elif isinstance(c, Projected):
+    elif isinstance(c, Projected | Weighted):
         if value.shape == jet.shape and sign == 1:
             return c
-        c = c.dense(jet.ndim)
+        c = jet.dense(k)
     if c is None:
         return None
     c = aligned(c, run_lead(jet, k), value.ndim)
@@ -123,9 +123,11 @@ def multiply(run: Run, a: Any, b: Any, operation: Callable[[Any, Any], Any] = to
         if product is not None:
             return product
     ndim = max(_ndim(a), _ndim(b))
+    if operation is torch.mul and not run.directions and _same_shape(run, a, b):
+        return run.jet(value, _leibniz(run, a, b), system)
     coefficients: list[Coefficient] = []
     for n in range(1, run.order + 1):
-        total: Any = None
+        summed: Any = None
         for i in range(n + 1):
             left, right = _part(run, a, i, ndim), _part(run, b, n - i, ndim)
             if left is None or right is None:
@@ -134,9 +136,26 @@ def multiply(run: Run, a: Any, b: Any, operation: Callable[[Any, Any], Any] = to
                 term = contract(run.metrics[system], left, right, operation)
             else:
                 term = operation(left, right)
-            total = term if total is None else total + term
-        coefficients.append(total)
+            summed = term if summed is None else summed + term
+        coefficients.append(summed)
     return run.jet(value, coefficients, system)
+
+
+def _same_shape(run: Run, a: Any, b: Any) -> bool:
+    return run.owns(a) and run.owns(b) and a.shape == b.shape
+
+
+def _leibniz(run: Run, a: Jet, b: Jet) -> list[Coefficient]:
+    """The coefficients of a * b along one direction; rows of weights stay apart."""
+    left = [a.value, *(_lazy(a, k, a.value) for k in range(1, run.order + 1))]
+    right = [b.value, *(_lazy(b, k, b.value) for k in range(1, run.order + 1))]
+    coefficients: list[Coefficient] = []
+    for n in range(1, run.order + 1):
+        summed: Any = None
+        for i in range(n + 1):
+            summed = total(summed, product(left[i], right[n - i]))
+        coefficients.append(summed)
+    return coefficients
 
 
 def _multiply_diagonals(run: Run, a: Jet, b: Jet, value: Any, system: int) -> Jet | None:
@@ -170,18 +189,22 @@ def compose(run: Run, jet: Jet, tower: Tower) -> Jet:
     first = jet.coefficients[0]
     if isinstance(first, Diagonal) and run.order <= 1 + run.collapsed:
         return _compose_diagonal(run, jet, first, tower)
-    c = [jet.dense(k) for k in range(1, run.order + 1)]
     if run.collapsed:
+        c = [jet.dense(1), jet.dense(2)]
         second = _times(tower[1], c[1])
         if c[0] is not None and tower[2] is not None:
             second = _plus(second, tower[2] * contract(run.metrics[jet.system], c[0], c[0]))
         return run.jet(tower[0], [_times(tower[1], c[0]), second], jet.system)
-    result = [_times(tower[1], ck) for ck in c]
+    if run.directions:
+        c = [jet.dense(k) for k in range(1, run.order + 1)]
+    else:
+        c = [_lazy(jet, k, tower[0]) for k in range(1, run.order + 1)]
+    result = [product(tower[1], ck) for ck in c]
     power = c  # coefficients 1..K of (c_1 s + ...)^m, for m = 1
     for m in range(2, run.order + 1):
         power = _power_series_product(power, c)
         for n in range(m - 1, run.order):
-            result[n] = _plus(result[n], _times(tower[m], power[n]))
+            result[n] = total(result[n], product(tower[m], power[n]))
     return run.jet(tower[0], result, jet.system)
 
 
@@ -197,11 +220,11 @@ def _compose_diagonal(run: Run, jet: Jet, first: Diagonal, tower: Tower) -> Jet:
 
 
 def _power_series_product(p: Sequence[Any], c: Sequence[Any]) -> list[Any]:
-    product: list[Any] = [None] * len(c)
+    result: list[Any] = [None] * len(c)
     for (i, left), (j, right) in itertools.product(enumerate(p), enumerate(c)):
-        if i + j + 1 < len(c) and left is not None and right is not None:
-            product[i + j + 1] = _plus(product[i + j + 1], left * right)
-    return product
+        if i + j + 1 < len(c):
+            result[i + j + 1] = total(result[i + j + 1], product(left, right))
+    return result
 
 
 def contract(metric: Any, a: Any, b: Any, operation: Callable[[Any, Any], Any] = torch.mul) -> Any:

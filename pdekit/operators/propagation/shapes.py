@@ -3,13 +3,15 @@
 Axes are counted from the end, so that one operation serves a value and its coefficients with a leading axis.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pdekit.operators.propagation.jet import Diagonal, Jet, Run, Unsupported, aligned
+from pdekit.operators.propagation.coefficient import Diagonal, aligned
+from pdekit.operators.propagation.jet import Jet, Run, Unsupported
 from pdekit.operators.propagation.registry import rule
 from pdekit.operators.propagation.series import linear, system_of
 
@@ -119,10 +121,11 @@ def expand(run: Run, x: Jet, *sizes: Any, **kwargs: Any) -> Jet:
     """Axes of size 1 repeated without a copy."""
     shape = _flat(sizes) if sizes else tuple(kwargs["size"])
     value = x.value.expand(*shape)
-    coefficients = [
-        None if x.coefficients[k - 1] is None else aligned(x.dense(k), run.lead(k), value.ndim)
-        for k in range(1, run.order + 1)
-    ]
+    coefficients = []
+    for k in range(1, run.order + 1):
+        c = x.coefficients[k - 1]
+        keeps = c is None or (isinstance(c, Diagonal) and value.shape[-1] == x.shape[-1])
+        coefficients.append(c if keeps else aligned(x.dense(k), run.lead(k), value.ndim))
     return run.jet(value, coefficients, x.system)
 
 
@@ -130,6 +133,14 @@ def expand(run: Run, x: Jet, *sizes: Any, **kwargs: Any) -> Jet:
 def expand_as(run: Run, x: Any, other: Any) -> Any:
     """Axes of size 1 repeated to the shape of another tensor."""
     return x.expand(*other.shape)
+
+
+@rule("broadcast_tensors")
+def broadcast_tensors(run: Run, *tensors: Any) -> Any:
+    """Tensors expanded to their common shape."""
+    tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+    shape = torch.broadcast_shapes(*(z.shape for z in tensors))
+    return tuple(z.expand(shape) for z in tensors)
 
 
 @rule("repeat")
@@ -192,26 +203,50 @@ def index_select(run: Run, x: Jet, dim: int, index: Any) -> Jet:
     return linear(x, lambda z, lead: torch.index_select(z, d, index))
 
 
-@rule("gather", "take_along_dim")
+@rule("gather")
 def gather(run: Run, x: Jet, dim: int, index: Any) -> Jet:
     """Entries picked by an index tensor."""
     d = _from_end(dim, x.ndim)
+    return linear(x, lambda z, lead: torch.gather(z, d, index.expand(*z.shape[:lead], *index.shape)))
 
-    def pick(z: Any, lead: int) -> Any:
-        return torch.gather(z, d, index.expand(*z.shape[:lead], *index.shape))
 
-    return linear(x, pick)
+@rule("take_along_dim")
+def take_along_dim(run: Run, x: Jet, indices: Any, dim: Any = None) -> Jet:
+    """The same, with axes of size 1 repeated; without an axis, of the flattened series."""
+    if dim is None:
+        return gather(run, reshape(run, x, -1), 0, indices.reshape(-1))
+    d = _from_end(dim, x.ndim)
+    shape = list(torch.broadcast_shapes(*(_without_size(z.shape, d) for z in (x, indices))))
+    wide, sizes = list(shape), list(shape)
+    wide[d], sizes[d] = x.shape[d], indices.shape[d]
+    return gather(run, expand(run, x, *wide), d, indices.expand(sizes))
+
+
+def _without_size(shape: Sequence[int], dim: int) -> list[int]:
+    return [*shape[:dim], 1, *shape[len(shape) + dim + 1 :]]
 
 
 @rule("__getitem__")
 def getitem(run: Run, x: Jet, index: Any) -> Jet:
     """Slices, integers, None, Ellipsis, boolean and integer tensors."""
     parts = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(p, Jet) for p in parts):
+    if any(isinstance(p, Jet) for p in parts) or not run.owns(x):
         raise Unsupported("an index that depends on the state")
-    if any(isinstance(p, Tensor | list) for p in parts):
-        return linear(x, lambda z, lead: torch.vmap(lambda y: y[index])(z) if lead else z[index])
+    if any(isinstance(p, Tensor | list) or hasattr(p, "__array__") for p in parts):
+        index = _without_ellipsis(parts, x.ndim)
+        # Index tensors may move their axes to the front, so directions go last meanwhile.
+        return linear(x, lambda z, lead: z.movedim(0, -1)[index].movedim(-1, 0) if lead else z[index])
     return linear(x, lambda z, lead: z[(slice(None), *parts)] if lead else z[index])
+
+
+def _without_ellipsis(parts: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
+    parts = tuple(p if p is None or isinstance(p, slice | int) or p is ... else torch.as_tensor(p) for p in parts)
+    if not any(p is ... for p in parts):
+        return parts
+    masks = (torch.bool, torch.uint8)
+    used = sum(p.ndim if isinstance(p, Tensor) and p.dtype in masks else p is not None and p is not ... for p in parts)
+    at = next(i for i, p in enumerate(parts) if p is ...)
+    return (*parts[:at], *(slice(None),) * (ndim - used), *parts[at + 1 :])
 
 
 def _pieces(x: Jet, cut: Callable[[Any], Sequence[Any]]) -> tuple[Jet, ...]:
@@ -238,6 +273,13 @@ def chunk(run: Run, x: Jet, chunks: int, dim: int = 0) -> tuple[Jet, ...]:
     return _pieces(x, lambda z: torch.chunk(z, chunks, d))
 
 
+@rule("tensor_split")
+def tensor_split(run: Run, x: Jet, indices_or_sections: Any, dim: int = 0) -> tuple[Jet, ...]:
+    """Ranges of an axis, nearly equal or cut at indices."""
+    d = _from_end(dim, x.ndim)
+    return _pieces(x, lambda z: torch.tensor_split(z, indices_or_sections, d))
+
+
 @rule("unbind")
 def unbind(run: Run, x: Jet, dim: int = 0) -> tuple[Jet, ...]:
     """The entries of an axis."""
@@ -246,9 +288,8 @@ def unbind(run: Run, x: Jet, dim: int = 0) -> tuple[Jet, ...]:
 
 
 @rule("cat", "concat", "concatenate")
-def cat(run: Run, tensors: Sequence[Any], dim: int = 0, **kwargs: Any) -> Jet:
+def cat(run: Run, tensors: Sequence[Any], dim: int = 0) -> Jet:
     """Tensors side by side; constants among them have coefficients zero."""
-    dim = kwargs.get("axis", dim)
     ndim = next(z for z in tensors if run.owns(z)).ndim
     d = _from_end(dim, ndim)
     joined = _cat_with_constants(run, tensors, d)
@@ -265,6 +306,8 @@ def _cat_with_constants(run: Run, tensors: Sequence[Any], dim: int) -> Jet | Non
     before = sum(z.shape[-1] for z in tensors[: owned[0]])
     after = sum(z.shape[-1] for z in tensors[owned[0] + 1 :])
     value = torch.cat([jet.value if i == owned[0] else z for i, z in enumerate(tensors)], -1)
+    if value.dtype != jet.dtype:
+        return None
     coefficients: list[Any] = [Diagonal(first.count, first.start + before, first.scale)]
     for k in range(2, run.order + 1):
         c = jet.full(k)
@@ -280,10 +323,23 @@ def stack(run: Run, tensors: Sequence[Any], dim: int = 0) -> Jet:
     return _joined(run, tensors, lambda zs: torch.stack(zs, d), 1)
 
 
-@rule("hstack", "vstack", "dstack", "column_stack")
-def other_stacks(run: Run, tensors: Sequence[Any]) -> Jet:
-    """Rarely used spellings."""
-    raise Unsupported("hstack and its relatives; torch.cat is followed")
+@rule("hstack")
+def hstack(run: Run, tensors: Sequence[Any]) -> Any:
+    """Tensors side by side along the second axis, vectors along their only one."""
+    tensors = [z.reshape(1) if z.ndim == 0 else z for z in tensors]
+    return torch.cat(tensors, 0 if tensors[0].ndim == 1 else 1)
+
+
+@rule("vstack", "row_stack")
+def vstack(run: Run, tensors: Sequence[Any]) -> Any:
+    """Tensors along the first axis, vectors as rows."""
+    return torch.cat([z.reshape(1, -1) if z.ndim < 2 else z for z in tensors], 0)
+
+
+@rule("column_stack")
+def column_stack(run: Run, tensors: Sequence[Any]) -> Any:
+    """Tensors along the second axis, vectors as columns."""
+    return torch.cat([z.reshape(-1, 1) if z.ndim < 2 else z for z in tensors], 1)
 
 
 def _joined(run: Run, tensors: Sequence[Any], join: Callable[[list[Any]], Any], new_axes: int) -> Jet:
@@ -310,50 +366,76 @@ def _zeros(part: Any, like: Any, lead: Sequence[int], reference: Any) -> Any:
 
 
 @rule("sum")
-def sum_(run: Run, x: Jet, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Jet:
+def sum_(run: Run, x: Jet, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The sum over axes."""
     if dtype is not None and dtype != x.dtype:
-        return sum_(run, to(run, x, dtype), dim, keepdim)
-    dims = _dims(dim, x.ndim)
+        return torch.sum(to(run, x, dtype), dim, keepdim)
+    if x.ndim == 0:
+        return x
+    dims = _reduced(dim, x.ndim)
     first = x.coefficients[0]
-    if isinstance(first, Diagonal) and dims in (-1, (-1,)) and not keepdim:
-        return _sum_of_features(run, x, first)
-    return linear(x, lambda z, lead: torch.sum(z, dims, keepdim) if x.ndim else z)
+    if isinstance(first, Diagonal) and dims == (-1,):
+        return _sum_of_features(run, x, first, keepdim)
+    return linear(x, lambda z, lead: torch.sum(z, dims, keepdim))
 
 
-def _sum_of_features(run: Run, x: Jet, first: Diagonal) -> Jet:
-    value = x.value.sum(-1)
+def _reduced(dim: Any, ndim: int) -> tuple[int, ...]:
+    # No axis means all of them, also as an empty tuple.
+    dims = _dims(None if dim is None or dim == () or dim == [] else dim, ndim)
+    return (dims,) if isinstance(dims, int) else dims
+
+
+def _sum_of_features(run: Run, x: Jet, first: Diagonal, keepdim: bool) -> Jet:
+    value = x.value.sum(-1, keepdim)
     scale = first.of(torch.ones_like(x.value)) if first.scale is None else first.scale
-    scale = scale.expand(*x.shape[:-1], first.count) if value.ndim else scale.expand(first.count)
-    coefficients: list[Any] = [scale.movedim(-1, 0)]
+    slope = scale.expand(*x.shape[:-1], first.count).movedim(-1, 0)
+    coefficients: list[Any] = [slope.unsqueeze(-1) if keepdim else slope]
     for k in range(2, run.order + 1):
         c = x.full(k)
-        coefficients.append(None if c is None else c.sum(-1))
+        coefficients.append(None if c is None else c.sum(-1, keepdim))
     return run.jet(value, coefficients, x.system)
 
 
 @rule("mean")
-def mean(run: Run, x: Jet, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Jet:
+def mean(run: Run, x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The mean over axes."""
-    dims = _dims(dim, x.ndim)
-    count = 1
-    for d in (dims,) if isinstance(dims, int) else dims:
-        count *= x.shape[d]
-    return sum_(run, x, dim, keepdim, dtype) * (1.0 / count)
+    total = torch.sum(x, dim, keepdim, dtype=dtype)
+    return total / math.prod(x.shape[d] for d in _reduced(dim, x.ndim)) if x.ndim else total
 
 
 @rule("cumsum")
-def cumsum(run: Run, x: Jet, dim: int, dtype: Any = None) -> Jet:
+def cumsum(run: Run, x: Any, dim: int, dtype: Any = None) -> Jet:
     """Running sums."""
-    d = _from_end(dim, x.ndim)
+    x, d = x if dtype is None else x.to(dtype), _from_end(dim, x.ndim)
     return linear(x, lambda z, lead: torch.cumsum(z, d))
 
 
-@rule("diagonal")
+@rule("diff")
+def diff(run: Run, x: Jet, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Jet:
+    """Differences of neighbours."""
+    if prepend is not None or append is not None:
+        raise Unsupported("diff with entries put around the series")
+    d = _from_end(dim, x.ndim)
+    return linear(x, lambda z, lead: torch.diff(z, n, d))
+
+
+@rule(torch.diagonal, Tensor.diagonal)
 def diagonal(run: Run, x: Jet, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Jet:
     """A diagonal of two axes."""
     a, b = _from_end(dim1, x.ndim), _from_end(dim2, x.ndim)
     return linear(x, lambda z, lead: torch.diagonal(z, offset, a, b))
+
+
+@rule(torch.linalg.diagonal)
+def linalg_diagonal(run: Run, x: Jet, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Jet:
+    """A diagonal of two axes, by default the last."""
+    return diagonal(run, x, offset, dim1, dim2)
+
+
+@rule("trace")
+def trace(run: Run, x: Any) -> Any:
+    """The sum of a matrix's diagonal."""
+    return torch.sum(torch.diagonal(x), -1)
 
 
 @rule("diag_embed")
@@ -362,6 +444,14 @@ def diag_embed(run: Run, x: Jet, offset: int = 0, dim1: int = -2, dim2: int = -1
     if (offset, dim1, dim2) != (0, -2, -1):
         raise Unsupported("diag_embed with other axes")
     return linear(x, lambda z, lead: torch.diag_embed(z))
+
+
+@rule("diag")
+def diag(run: Run, x: Any, diagonal: int = 0) -> Any:
+    """A matrix's diagonal, or the matrix of a diagonal."""
+    if x.ndim == 2:
+        return torch.diagonal(x, diagonal)
+    return torch.diag_embed(x) if diagonal == 0 else diag_embed(run, x, diagonal)
 
 
 @rule("tril")
@@ -376,47 +466,8 @@ def triu(run: Run, x: Jet, diagonal: int = 0) -> Jet:
     return linear(x, lambda z, lead: torch.triu(z, diagonal))
 
 
-@rule("where")
-def where(run: Run, condition: Any, a: Any, b: Any) -> Any:
-    """One of two series, entry by entry; the condition has no derivative."""
-    # Not mask * a + (1 - mask) * b: what is not chosen may be infinite.
-    chosen = [z for z in (_masked(run, a, condition), _masked(run, b, ~condition)) if z is not None]
-    value = torch.where(condition, *(z.value if run.owns(z) else z for z in (a, b)))
-    total = chosen[0] if len(chosen) == 1 else chosen[0] + chosen[1]
-    return run.jet(value, total.coefficients, total.system)
-
-
-@rule("maximum", "fmax")
-def maximum(run: Run, a: Any, b: Any) -> Any:
-    """The larger of two series."""
-    return torch.where(torch.ge(a, b), a, b)
-
-
-@rule("minimum", "fmin")
-def minimum(run: Run, a: Any, b: Any) -> Any:
-    """The smaller of two series."""
-    return torch.where(torch.le(a, b), a, b)
-
-
-def _masked(run: Run, z: Any, keep: Any) -> Jet | None:
-    if not run.owns(z):
-        return None
-    shape = torch.broadcast_shapes(keep.shape, z.shape)
-    wide = expand(run, z, *shape)
-    return linear(wide, lambda y, lead: torch.where(keep, y, torch.zeros((), dtype=y.dtype, device=y.device)))
-
-
-@rule("masked_fill")
-def masked_fill(run: Run, x: Any, mask: Any, value: Any) -> Any:
-    """Entries replaced by a constant."""
-    if run.owns(value) or not run.owns(x):
-        raise Unsupported("masked_fill with a value that depends on the state")
-    zero_filled = _masked(run, x, ~mask)
-    return run.jet(torch.masked_fill(x.value, mask, value), zero_filled.coefficients, x.system)  # type: ignore[union-attr]
-
-
 @rule("neg", "negative")
-def neg(run: Run, x: Jet) -> Jet:
+def neg(run: Run, x: Any) -> Any:
     """-x."""
     return x * -1.0
 
@@ -427,8 +478,8 @@ def same(run: Run, x: Jet, *args: Any, **kwargs: Any) -> Jet:
     return x
 
 
-@rule("dropout", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d")
-def dropout(run: Run, x: Jet, p: float = 0.5, training: bool = True, inplace: bool = False) -> Jet:
+@rule("dropout", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout")
+def dropout(run: Run, x: Jet, p: float = 0.5, training: bool = True) -> Jet:
     """Nothing, in evaluation."""
     if training and p > 0:
         raise Unsupported("dropout in training mode")
@@ -441,39 +492,49 @@ def requires_grad_(run: Run, x: Jet, *args: Any) -> Jet:
     raise Unsupported("requires_grad_ inside the function")
 
 
-@rule("to", "type_as", "type")
-def to(run: Run, x: Jet, *args: Any, **kwargs: Any) -> Jet:
+@rule("to", "type_as")
+def to(run: Run, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Another dtype or device."""
-    args = tuple(z.value if isinstance(z, Jet) else z for z in args)
-    if x.value.to(*args, **kwargs) is x.value:
-        return x
+    args = tuple(z.value if run.owns(z) else z for z in args)
     if not run.owns(x):
-        raise Unsupported("conversion to the dtype of the state")
+        return x.to(*args, **kwargs)
+    value = x.value.to(*args, **kwargs)
+    if value is x.value or not value.is_floating_point():
+        return x if value is x.value else value
     return linear(x.plain(), lambda z, lead: z.to(*args, **kwargs), expand=False)
 
 
-@rule("float")
-def float_(run: Run, x: Jet) -> Jet:
-    """In single precision."""
-    return to(run, x, torch.float32)
+@rule("type")
+def type_(run: Run, x: Any, dtype: Any = None) -> Any:
+    """Another dtype, or the name of the present one."""
+    if isinstance(dtype, str):
+        raise Unsupported("a dtype given by its name")
+    return x.value.type() if dtype is None else to(run, x, dtype)
 
 
-@rule("double")
-def double(run: Run, x: Jet) -> Jet:
-    """In double precision."""
-    return to(run, x, torch.float64)
+def _as_dtype(name: str, dtype: torch.dtype) -> None:
+    rule(name)(lambda run, x: to(run, x, dtype))
 
 
-@rule("half")
-def half(run: Run, x: Jet) -> Jet:
-    """In half precision."""
-    return to(run, x, torch.float16)
+_as_dtype("float", torch.float32)
+_as_dtype("double", torch.float64)
+_as_dtype("half", torch.float16)
+_as_dtype("bfloat16", torch.bfloat16)
 
 
-@rule("bfloat16")
-def bfloat16(run: Run, x: Jet) -> Jet:
-    """In bfloat16."""
-    return to(run, x, torch.bfloat16)
+def promoted(run: Run, a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands in the dtype in which torch would compute with them; numbers stay what they are."""
+    if not (isinstance(a, Tensor | Jet) and isinstance(b, Tensor | Jet)) or a.dtype == b.dtype:
+        return a, b
+    dtype = torch.result_type(innermost_value(a), innermost_value(b))
+    return a.to(dtype), b.to(dtype)
+
+
+def innermost_value(x: Any) -> Any:
+    """The value without any derivatives, for shifts that cancel, and for choices."""
+    while isinstance(x, Jet):
+        x = x.value
+    return x
 
 
 @rule("pad")
@@ -486,35 +547,38 @@ def pad(run: Run, x: Jet, pad: Sequence[int], mode: str = "constant", value: Any
     return run.jet(filled, zeros.coefficients, x.system)
 
 
-def batched_linear(names: Sequence[str], spatial: int | None) -> None:
-    """Registers linear functions of images whose first axes must be (batch, channels)."""
-    for name in names:
-
-        def follow(run: Run, x: Any, *args: Any, _name: str = name, **kwargs: Any) -> Any:
-            function = getattr(torch.nn.functional, _name)
-            return batched(run, x, lambda z: function(z, *args, **kwargs), spatial)
-
-        rule(name)(follow)
-
-
 def batched(run: Run, x: Jet, operation: Callable[[Any], Any], spatial: int | None) -> Jet:
-    # Such functions take (batch, channels, *spatial); directions are folded into the batch.
+    """The image under a linear map of (batch, channels, *spatial) that knows no more axes.
+
+    Args:
+        run: The pass.
+        x: The argument, with or without the axis of the batch.
+        operation: The map.
+        spatial: The number of spatial axes; None if the batch is always there.
+    """
     if not run.owns(x):
         raise Unsupported("a kernel that depends on the state")
     unbatched = spatial is not None and x.ndim == spatial + 1
 
     def fold(z: Any, lead: int) -> Any:
-        if lead == 0:
+        if lead == 0 or unbatched:
             return operation(z)
-        if unbatched:
-            return operation(z)
-        image = operation(z.flatten(0, 1))
-        return image.unflatten(0, z.shape[:2])
+        return operation(z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
     return linear(x, fold)
 
 
-batched_linear(("avg_pool1d", "adaptive_avg_pool1d"), 1)
-batched_linear(("avg_pool2d", "adaptive_avg_pool2d"), 2)
-batched_linear(("avg_pool3d", "adaptive_avg_pool3d"), 3)
-batched_linear(("interpolate", "pixel_shuffle", "pixel_unshuffle"), None)
+def _image_map(spatial: int | None, *names: str) -> None:
+    for name in names:
+        function = getattr(torch.nn.functional, name)
+
+        def follow(run: Run, x: Any, *args: Any, _function: Any = function, **kwargs: Any) -> Any:
+            return batched(run, x, lambda z: _function(z, *args, **kwargs), spatial)
+
+        rule(function)(follow)
+
+
+_image_map(1, "avg_pool1d", "adaptive_avg_pool1d")
+_image_map(2, "avg_pool2d", "adaptive_avg_pool2d")
+_image_map(3, "avg_pool3d", "adaptive_avg_pool3d")
+_image_map(None, "interpolate", "pixel_shuffle", "pixel_unshuffle")
