@@ -68,7 +68,7 @@ class Field(nn.Module, ABC):
         if x.ndim == 0 or x.shape[-1] != self.dim:
             raise InputError(f"The state x must have shape (*batch, {self.dim}), got {tuple(x.shape)}.")
         own = next((p.dtype for p in self.parameters()), x.dtype)
-        if x.dtype != own and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != own and not _cast(x, own):
             raise InputError(
                 f"The state x is {x.dtype}, the parameters of the network are {own}. Convert one of them: "
                 f"net.to({x.dtype}) or x.to({own})."
@@ -154,6 +154,10 @@ class Field(nn.Module, ABC):
     def size(self) -> int:
         """The number of parameters."""
         return sum(p.numel() for p in self.parameters())
+
+
+def _cast(x: Tensor, own: torch.dtype) -> bool:
+    return torch.is_autocast_enabled(x.device.type) and torch.float64 not in (x.dtype, own)
 
 
 @contextmanager

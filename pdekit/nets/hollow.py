@@ -91,10 +91,12 @@ class HollowNet(Field):
                 )
             return conditioner.build(self.dim, self.conditioning_dim)
         check_count("the conditioner's attribute features", getattr(conditioner, "features", None))
-        for name, own in (("dim", self.dim), ("conditioning_dim", self.conditioning_dim)):
-            if getattr(conditioner, name, own) != own:
+        # One that was built for no z may come into any network: z still changes h afterwards.
+        for name, fitting in (("dim", {self.dim}), ("conditioning_dim", {0, self.conditioning_dim})):
+            found = getattr(conditioner, name, None)
+            if found is not None and found not in fitting:
                 raise ModelError(
-                    f"The conditioner was built for {name}={getattr(conditioner, name)}, this network has {name}={own}."
+                    f"The conditioner was built for {name}={found}, this network has {name}={max(fitting)}."
                 )
         return conditioner
 

@@ -38,7 +38,7 @@ class MaskedLinear(nn.Module):
         counts = torch.stack([seen.sum(0) for seen, _ in sources])
         kinds = (counts > 0).sum(0).clamp(min=1)
         stds = [
-            seen * gain / (kinds * count.clamp(min=1)).sqrt()
+            (gain / (kinds * count.clamp(min=1)).sqrt()).expand(seen.shape)
             for (seen, gain), count in zip(sources, counts, strict=True)
         ]
         std = torch.cat(stds)

@@ -9,9 +9,11 @@ from pdekit.nets import conditioners
 from pdekit.nets.transformer import MLPTransformer
 
 
-def catalogue() -> dict[str, type]:
+def catalogue() -> dict[str, Any]:
     """The options that a file may name: those of pdekit, no others."""
-    return {name: getattr(conditioners, name) for name in conditioners.__all__} | {"MLPTransformer": MLPTransformer}
+    found: dict[str, Any] = {name: getattr(conditioners, name) for name in conditioners.__all__}
+    found["MLPTransformer"] = MLPTransformer
+    return {name: kind for name, kind in found.items() if is_dataclass(kind)}
 
 
 def described(part: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pdekit.errors import ModelError
 from pdekit.nets.activation import Activation, check_activation, gain, initialise
 from pdekit.nets.conditioners.checks import check_count, counts
 
@@ -27,8 +28,9 @@ class MLPTransformer:
     Args:
         hidden: The number of units in each hidden layer. On CPUs the first one sets the cost of the whole network: it
             is the one array of (batch, d, units).
-        activation: Of the hidden layers, see `Activation`. The sigmoid gate keeps f of linear growth in x_i, and is
-            five times cheaper than tanh on many CPUs.
+        activation: Of the hidden layers, see `Activation`. With a bounded gate f grows linearly; `"silu"` fits
+            polynomials better but grows quadratically, so that solutions may explode. tanh takes several times as long
+            as either on CPUs.
         gated: Whether the first layer is gated.
 
     Raises:
@@ -49,7 +51,8 @@ class MLPTransformer:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", counts("hidden", self.hidden))
         check_activation(self.activation)
-        object.__setattr__(self, "gated", bool(self.gated))
+        if not isinstance(self.gated, bool):
+            raise ModelError(f"gated must be True or False, got {self.gated!r}.")
 
     def build(self, features: int, channels: int = 1) -> "MLPTransformerModule":
         """The module for `features` hollow features and `channels` functions per dimension."""

@@ -97,7 +97,9 @@ def _check_hollow(call: Call) -> None:
 
 
 def _judge(call: Call) -> None:
-    probed = sorted({i * (call.dim - 1) // (_PROBES - 1) for i in range(_PROBES)} | set(range(call.dim)[:_PROBES]))
+    # All dimensions of a small state, some of a large one, two of a huge one: each costs a forward of one row.
+    most = max(2, min(_PROBES, 2**18 // call.dim))
+    probed = sorted({i * (call.dim - 1) // (most - 1) for i in range(most)} | set(range(call.dim)[:most]))
     copies = call.rows([0] * len(probed))
     copies = copies.moved(copies.x.detach())
     r, i = torch.arange(len(probed), device=call.x.device), torch.tensor(probed, device=call.x.device)

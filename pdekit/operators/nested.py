@@ -158,7 +158,9 @@ def reverse_jets(call: Call, directions: Any, order: int) -> tuple[Tensor, list[
         own = [] if leaf is there.x else [leaf]
         if order == 1 and len(features) <= 2 * len(directions):
             slopes = torch.stack([_gradient(feature, x) for feature in features], -2)
-            derivatives = [torch.einsum("...kd,r...d->r...k", slopes, directions).reshape(-1, *output.shape)]
+            derivatives = [
+                torch.einsum("...kd,r...d->r...k", slopes, directions).reshape(len(directions), *output.shape)
+            ]
         else:
             columns = [_along(there, v, order, own) for v in directions]
             derivatives = [torch.stack([column[k] for column in columns]) for k in range(order)]
@@ -243,7 +245,7 @@ def _reverse_bilinear(call: Call, a: Tensor, b: Tensor, drift: Tensor | None) ->
             for v, w in zip(a, b, strict=True):
                 total = total + (_gradient((gradient * v).sum(-1), x) * w).sum(-1)
             totals.append(total)
-        slope = torch.stack(slopes, -1).reshape(-1, *output.shape)
+        slope = torch.stack(slopes, -1).reshape(len(a), *output.shape)
         total = torch.stack(totals, -1).reshape(output.shape)
     own = [] if leaf is there.x else [leaf]
     return _as_recorded(output, own), _as_recorded(slope, own), _as_recorded(total, own)

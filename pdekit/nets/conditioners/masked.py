@@ -200,9 +200,10 @@ class EarlierBlocks(nn.Module):
     def forward(self, a: Tensor) -> Tensor:
         """Summaries (2 blocks, n, rank) of a (2 blocks, n, sources)."""
         s = self.linear(a)
-        # A sum that overflowed would reach other blocks as 0 * inf = NaN. A running sum over c < b would not, but takes
-        # ten times as long.
-        s = s.clamp(torch.finfo(s.dtype).min, torch.finfo(s.dtype).max)
+        # What overflowed, here or in the next layer, would reach other blocks as 0 * inf = NaN. A running sum takes ten
+        # times as long.
+        limit = torch.finfo(s.dtype).max ** 0.75
+        s = s.clamp(-limit, limit)
         blocks, rows = len(self.weights), s.shape[1] * s.shape[2]
         return torch.matmul(self.weights, s.reshape(2, blocks, rows)).reshape(s.shape)
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from pdekit.errors import OperatorError
-from pdekit.operators.propagation import activations, selections  # noqa: F401 - fill the rules
+from pdekit.operators.propagation import activations, linear_algebra, selections  # noqa: F401 - fill the rules
 from pdekit.operators.propagation.jet import Run, Unsupported
 from pdekit.operators.propagation.registry import rule
 from pdekit.operators.propagation.shapes import innermost_value
