@@ -103,6 +103,13 @@ def in_transform() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined] - it has no stub
 
 
+def rounding(z: Tensor) -> float:
+    """The relative rounding error of a number like those in `z`; inside torch.autocast, of its dtype."""
+    kind = z.device.type
+    lower = [torch.get_autocast_dtype(kind)] if torch.is_autocast_enabled(kind) else []
+    return max(torch.finfo(dtype).eps for dtype in (z.dtype, *lower))
+
+
 @contextmanager
 def recording() -> Iterator[None]:
     """Autograd records, whatever the caller's mode."""

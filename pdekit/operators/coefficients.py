@@ -1,12 +1,12 @@
 """What the Fokker-Planck operator needs to know of an SDE at a state: Ito drift, diffusion and their divergences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from pdekit.errors import OperatorError
-from pdekit.operators.call import Call, check_vector
+from pdekit.operators.call import Call, check_vector, rounding
 from pdekit.operators.convention import check_dim, check_noise, column_correction, noise_of
 from pdekit.operators.diagonal import diagonal_jet
 from pdekit.operators.following import Refusal, follow
@@ -63,6 +63,7 @@ def coefficients(sde: SDE, call: Call, *, divergences: int) -> Coefficients:
         divergences: 0 for drift and noise only, 1 with div D, 2 with the source term as well.
     """
     check_dim(sde, call)
+    call = replace(call, context={})  # the function's, not the equation's
     if sde.noise_type == "diagonal":
         return _diagonal(sde, call, divergences)
     return _general(sde, call, divergences)
@@ -128,7 +129,7 @@ def _constant_noise(sde: SDE, call: Call) -> Any:
     if not entry.known:
         moved = call.on(sde.diffusion).at(0.5 * call.x.detach() + 0.3)
         change = float((moved - noise).detach().abs().max())
-        if change > 1e2 * torch.finfo(noise.dtype).eps * float(noise.detach().abs().max()):
+        if change > 1e2 * rounding(noise) * float(noise.detach().abs().max()):
             raise OperatorError(
                 f"{call.operator}: the noise is declared additive, but the diffusion changes by {change:.3g} with the "
                 'state. Declare noise_type="general".'

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pdekit.errors import OperatorError
-from pdekit.operators.call import Call, recording
+from pdekit.operators.call import Call, recording, rounding
 from pdekit.operators.memory import Memory
 from pdekit.operators.propagation import Jet
 
@@ -40,7 +40,7 @@ def check_rows(call: Call, output: Any) -> None:
         return
     # Rounding may differ with the number of rows. Half precision has few digits to spare: 0.1 still sees mixed rows.
     scale = float(rows[finite].abs().max())
-    tolerance = min(1e4 * torch.finfo(rows.dtype).eps, 0.1) * (1 + scale)
+    tolerance = min(1e4 * rounding(rows), 0.1) * (1 + scale)
     with recording():
         error, how = _judged(call.recordable(), rows, i, tolerance)
     if not error <= tolerance:

@@ -3,11 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pdekit.errors import OperatorError
-from pdekit.operators.call import Call, check_vector, make_call
+from pdekit.operators.call import Call, check_vector, make_call, rounding
 from pdekit.operators.diagonal import diagonal_jet
 from pdekit.operators.memory import Memory
 from pdekit.operators.methods import Exact
@@ -108,7 +107,7 @@ def _separable_correction(call: Call) -> Any:
     entry = _SEPARABLE.about(call.function)
     if call.readable and not entry.known:
         error = (correction - _diagonal_correction(call)).detach().abs()
-        if bool((error > 1e4 * torch.finfo(value.dtype).eps * (1 + correction.detach().abs())).any()):
+        if bool((error > 1e4 * rounding(value) * (1 + correction.detach().abs())).any()):
             raise OperatorError(
                 f"{call.operator}: the noise is declared separable, but some g_i depends on another state than x_i. "
                 "Declare separable=False."

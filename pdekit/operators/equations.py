@@ -18,7 +18,7 @@ from pdekit.operators.operator import Operator, exact_result
 from pdekit.operators.result import OperatorResult, Plan
 from pdekit.operators.second import second_order
 from pdekit.operators.second_order import apply_second_order
-from pdekit.operators.stochastic import Samples, along, second_order_samples, within
+from pdekit.operators.stochastic import along
 from pdekit.sde import SDE
 
 _EXACT = (Exact, Compressed, Dense)
@@ -91,10 +91,8 @@ def fokker_planck_operator(
 
     def compute(call: Call) -> OperatorResult:
         c = coefficients(sde, call, divergences=2)
-        u, drift = _timed(call, scalar=True), 2 * c.tensor_divergence - c.drift
-        if isinstance(method, Within):
-            return _within(u, c, drift, method)
-        return _with_source(apply_second_order(u, c.spread, drift, method), c)
+        drift = 2 * c.tensor_divergence - c.drift
+        return apply_second_order(_timed(call, scalar=True), c.spread, drift, method, c.source)
 
     return _EquationOperator("fokker_planck_operator", p, sde, compute, full_output)
 
@@ -276,23 +274,6 @@ def takes_time(function: Callable[..., Any]) -> bool:
 def _timed(call: Call, *, scalar: bool = False) -> Call:
     """The call as its function wants it: without the time if it takes none."""
     return replace(call, leading=call.leading if takes_time(call.function) else (), scalar=scalar)
-
-
-def _with_source(result: OperatorResult, c: Coefficients) -> OperatorResult:
-    return replace(result, value=result.value + c.source * result.output)
-
-
-def _within(call: Call, c: Coefficients, drift: Any, method: Within) -> OperatorResult:
-    """L* p where the tolerance is on the whole of it, source included."""
-
-    def sample(options: Hutchinson) -> Samples:
-        drawn = second_order_samples(call, c.spread, drift, options)
-        return replace(drawn, values=drawn.values + c.source * drawn.output)
-
-    def exact() -> OperatorResult:
-        return _with_source(apply_second_order(call, c.spread, drift, Exact()), c)
-
-    return within(method, sample, exact, c.noise.shape[-1])
 
 
 def _check_score(score: Any, operator: str) -> None:

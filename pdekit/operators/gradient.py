@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from pdekit.errors import OperatorError, UnsupportedError
-from pdekit.operators.call import Call, check_scalar, in_transform
+from pdekit.operators.call import Call, check_scalar, in_transform, rounding
 from pdekit.operators.contract import check_rows
 from pdekit.operators.diagonal import first_layer
 from pdekit.operators.following import Refusal, follow
 from pdekit.operators.memory import Memory
-from pdekit.operators.nested import directional_jets, reverse_gradient
+from pdekit.operators.nested import directional_jets, reverse_gradient, tangent
 from pdekit.operators.propagation import Conflict, Diagonal, Jet, Run, Unsupported
 
 _TIMED = Memory()
@@ -87,7 +87,7 @@ def time_derivative(call: Call) -> Any:
     level = max(call.level, t.run.level + 1 if isinstance(t, Jet) else 1)
     jet = follow(swapped, Run(1, directions=False, level=level), [one])
     if isinstance(jet, Refusal):
-        rate = torch.func.jvp(swapped.function, (t,), (one,))[1]
+        rate = tangent(swapped)
     else:
         c = jet.full(1)
         rate = torch.zeros_like(jet.value) if c is None else c
@@ -103,7 +103,7 @@ def _check_rate(call: Call, t: Any, rate: Any) -> None:
     if entry.known:
         return
     with torch.no_grad():
-        eps = max(torch.finfo(z.dtype).eps for z in (t, rate))
+        eps = max(rounding(z) for z in (t, rate))
         step = eps ** (1 / 3) * max(float(t.abs().max()), 1e-3)
         (one, size), (two, _) = (_central_difference(call, t, h) for h in (step, 3 * step))
         settled = ((one - two).abs() <= 0.01 * one.abs()) & (one.abs() > 1e2 * eps * size / step)

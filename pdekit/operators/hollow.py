@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pdekit.errors import OperatorError
-from pdekit.operators.call import Call, recording
+from pdekit.operators.call import Call, recording, rounding
 from pdekit.operators.following import Refusal, follow
 from pdekit.operators.memory import Memory
 from pdekit.operators.nested import directional_jets
@@ -111,7 +111,7 @@ def _judge(call: Call) -> None:
         return  # the check of the output will refuse it
     claimed = claimed.detach()[r, i]
     true = directional_jets(copies, unit.unsqueeze(0), 1)[1][0][0].detach()[r, i]
-    tolerance = min(1e4 * torch.finfo(true.dtype).eps, 0.1) * (1 + true.abs().amax())
+    tolerance = min(1e4 * rounding(true), 0.1) * (1 + true.abs().amax())
     for k, error in enumerate((true - claimed).abs().reshape(len(probed), -1).amax(-1)):
         if error > tolerance:
             _refuse(call, f"d f_{probed[k]} / d x_{probed[k]} is off by {float(error):.3g}")

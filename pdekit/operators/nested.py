@@ -232,6 +232,23 @@ def reverse_gradient(call: Call) -> tuple[Tensor, Tensor]:
     return _as_recorded(output, own), _as_recorded(slope, own)
 
 
+def tangent(call: Call) -> Tensor:
+    """The derivative along (1, ..., 1), for an argument of any shape: a time, of all rows or of each."""
+
+    def reverse() -> tuple[Tensor]:
+        with recording():
+            there = call.recordable()
+            leaf, x = _tracked(there)
+            output = there.at(x)
+            w = torch.zeros_like(output, requires_grad=True)
+            slope = _gradient(_gradient(output, x, w), w)
+        return (_as_recorded(slope, [w] if leaf is there.x else [leaf, w]),)
+
+    return _by_autograd(
+        call, reverse, lambda: (torch.func.jvp(_honest(call), (call.x,), (torch.ones_like(call.x),))[1],)
+    )[0]
+
+
 def _reverse_bilinear(call: Call, a: Tensor, b: Tensor, drift: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     with recording():
         there, a, b, drift = call.recordable(), *(recordable(z) for z in (a, b, drift))

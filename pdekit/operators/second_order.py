@@ -1,6 +1,7 @@
 """Public operators of second and fourth order on scalar and vector-valued functions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from pdekit.operators.methods import Compressed, Dense, Exact, Hutchinson, Metho
 from pdekit.operators.operator import Operator, exact_result
 from pdekit.operators.result import OperatorResult, Plan
 from pdekit.operators.second import Spread, second_order
-from pdekit.operators.stochastic import fourth_order_samples, second_order_samples, summarised, within
+from pdekit.operators.stochastic import Samples, fourth_order_samples, second_order_samples, summarised, within
 
 _METHODS = (Exact, Compressed, Dense, Hutchinson, Within)
 Coefficients = Tensor | Callable[..., Tensor] | None
@@ -92,11 +93,7 @@ def second_order_operator(
         c = coefficient(call, potential, "potential", ((), tuple(call.batch)))
         spread = _spread(call, factor, tensor)
         b = None if b is None else b.expand(call.x.shape)
-        result = apply_second_order(call, spread, b, method)
-        if c is None:
-            return result
-        wide = c.unsqueeze(-1) if c.ndim and result.output.ndim > len(call.batch) else c
-        return OperatorResult(result.value + wide * result.output, result.output, result.stderr, result.plan)
+        return apply_second_order(call, spread, b, method, c)
 
     return Operator("second_order_operator", u, compute, full_output)
 
@@ -126,34 +123,34 @@ def biharmonic(u: Callable[..., Any], method: Method = Exact(), *, full_output: 
     def compute(call: Call) -> OperatorResult:
         if isinstance(method, Hutchinson):
             return summarised(fourth_order_samples(call, method))
-        keep: list[Any] = []
-        inner = laplacian(call.function, method, full_output=True)
-
-        def of_laplacian(*args: Any, **context: Any) -> Any:
-            result = inner(*args, **context)
-            keep.append(result.output)
-            return result.value
-
-        outer = second_order(call.on(of_laplacian), Spread(), None, method)  # type: ignore[arg-type]
-        output = keep[0]
+        outer = second_order(call.on(laplacian(call.function, method)), Spread(), None, method)  # type: ignore[arg-type]
         plan = Plan(outer.plan.route, f"the Laplacian of the Laplacian: {outer.plan.reason}", outer.plan.directions**2)
-        return exact_result(outer.value, getattr(output, "value", output), plan)
+        return exact_result(outer.value, call.at(call.x), plan)
 
     return Operator("biharmonic", u, compute, full_output)
 
 
-def apply_second_order(call: Call, spread: Spread, drift: Any, method: Method) -> OperatorResult:
-    """b.grad u + tr(C hess u) by any method."""
-    if isinstance(method, Hutchinson):
-        return summarised(second_order_samples(call, spread, drift, method))
+def apply_second_order(call: Call, spread: Spread, drift: Any, method: Method, potential: Any = None) -> OperatorResult:
+    """b.grad u + tr(C hess u) + c u by any method; a tolerance is on the whole of it."""
+
+    def completed(value: Any, output: Any) -> Any:
+        if potential is None:
+            return value
+        wide = potential.unsqueeze(-1) if potential.ndim and output.ndim > len(call.batch) else potential
+        return value + wide * output
 
     def exact(how: Any) -> OperatorResult:
         result = second_order(call, spread, drift, how)
-        return exact_result(result.value, result.output, result.plan)
+        return exact_result(completed(result.value, result.output), result.output, result.plan)
 
+    def sample(options: Hutchinson) -> Samples:
+        drawn = second_order_samples(call, spread, drift, options)
+        return replace(drawn, values=completed(drawn.values, drawn.output))
+
+    if isinstance(method, Hutchinson):
+        return summarised(sample(method))
     if isinstance(method, Within):
         directions = call.dim if spread.factor is None else spread.factor.shape[-1]
-        sample = lambda options: second_order_samples(call, spread, drift, options)  # noqa: E731
         return within(method, sample, lambda: exact(Exact()), directions)
     return exact(method)
 

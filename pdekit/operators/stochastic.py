@@ -34,7 +34,8 @@ def summarised(samples: Samples) -> OperatorResult:
     """Mean and standard error over the directions."""
     n = samples.values.shape[0]
     mean = samples.values.mean(0)
-    stderr = samples.values.detach().std(0) / math.sqrt(n) if n > 1 else None
+    deviation = samples.values.detach() - mean.detach()
+    stderr = torch.sqrt(deviation.square().sum(0) / (n * (n - 1))) if n > 1 else None
     reason = f"mean over {n} random directions" if n > 1 else "one random direction, so no standard error"
     return OperatorResult(mean, samples.output, stderr, Plan("hutchinson", reason, n, samples.seed))
 

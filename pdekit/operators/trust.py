@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdekit.operators.call import Call, recording
+from pdekit.operators.call import Call, recording, rounding
 from pdekit.operators.following import Refusal, follow
 from pdekit.operators.memory import Memory
 from pdekit.operators.nested import directional_jets, reverse_jets
@@ -84,5 +84,5 @@ def _close(a: Tensor, b: Tensor) -> bool:
     if not bool(finite.any()):
         return True
     a, b = a[finite], b[finite]
-    tolerance = min(1e5 * torch.finfo(a.dtype).eps, 0.2) * (1 + float(b.abs().max()))
+    tolerance = min(1e5 * rounding(a), 0.2) * (1 + float(b.abs().max()))
     return float((a - b).abs().max()) <= tolerance

@@ -100,13 +100,3 @@ def test_as_a_score():
     assert result.plan.route == "hollow"
     close(result.value, log_fokker_planck_operator(len, diagonal, score=score, method=Dense())(0.4, x))
     assert probability_flow(len, diagonal, score=score)(0.4, x).shape == (N, D)
-
-
-def test_in_a_compiled_graph():
-    net, x = network(time=True), draw(N, D)
-    operator = divergence(net)
-    torch._dynamo.reset()
-    compiled = torch.compile(operator, fullgraph=True, backend="aot_eager")(0.4, x)
-    close(compiled, operator(0.4, x))
-    for ours, eager in zip(gradients(compiled, net), gradients(operator(0.4, x), net), strict=True):
-        close(ours, eager)

@@ -9,11 +9,14 @@ from pdekit.operators import (
     Within,
     dimwise_derivative,
     divergence,
+    fokker_planck_operator,
+    fokker_planck_residual,
+    generator,
     laplacian,
     probability_flow,
 )
-from tests.operators.catalogue import equations, operators
-from tests.operators.fields import SPELLINGS, Field, Hollow, mlp
+from tests.operators.catalogue import equations, operators, scalar
+from tests.operators.fields import SPELLINGS, Field, Hollow, OwnSine, mlp
 from tests.operators.oracle import close
 
 
@@ -97,6 +100,54 @@ def test_hollow_fields():
         with torch.inference_mode():
             close(operator(x.clone()), operator(x))
     assert divergence(Hollow(3))(torch.randn(2, 3)).dtype == torch.float32
+
+
+def test_autocast_rounds_more_but_is_no_randomness():
+    net, x = mlp(3, 8, 3).float(), torch.randn(5, 3)
+    for function in (net, Hollow(3)):
+        expected = divergence(function)(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            actual = divergence(type(function)(*function) if function is net else Hollow(3))(x)
+        assert actual.shape == expected.shape
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        close(divergence(net)(x).float(), divergence(net)(x).float(), eps=torch.finfo(torch.bfloat16).eps)
+
+
+def test_context_is_the_functions_and_not_the_equations():
+    context = torch.linspace(1, 2, 4, dtype=torch.float64).unsqueeze(-1)
+    x = torch.randn(4, 3, dtype=torch.float64)
+
+    def u(t, x, *, context):
+        return scalar(x) * context.squeeze(-1) * t
+
+    for sde in equations(3):
+        for operator in (generator, fokker_planck_operator):
+            close(operator(u, sde)(0.5, x, context=context), operator(scalar, sde)(0.5, x) * context.squeeze(-1) * 0.5)
+        close(
+            fokker_planck_residual(u, sde)(0.5, x, context=context),
+            fokker_planck_residual(lambda t, x: u(t, x, context=context), sde)(0.5, x),
+        )
+
+
+@pytest.mark.parametrize("t", [0.5, torch.tensor(0.5), torch.linspace(0.1, 1, 4, dtype=torch.float64).unsqueeze(-1)])
+def test_derivatives_in_time_around_series(t):
+    def in_place(t, x):
+        y = torch.zeros_like(x)
+        y[..., 0] = (
+            torch.sin(torch.as_tensor(t)).squeeze(-1) if torch.as_tensor(t).ndim else torch.sin(torch.as_tensor(t))
+        )
+        return scalar(x) * y.sum(-1)
+
+    def own_function(t, x):
+        return (scalar(x).unsqueeze(-1) * OwnSine.apply(torch.as_tensor(t, dtype=x.dtype))).sum(-1)
+
+    def plain(t, x):
+        return (scalar(x).unsqueeze(-1) * torch.sin(torch.as_tensor(t, dtype=x.dtype))).sum(-1)
+
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = fokker_planck_residual(plain, equations(3)[0])(t, x)
+    for log_p in (in_place, own_function):
+        close(fokker_planck_residual(log_p, equations(3)[0])(t, x), exact, terms=5e3)
 
 
 def test_transforms_of_torch():

@@ -33,14 +33,22 @@ class Diagonal:
         """The image under a linear layer of weight (m, n): (count, ..., m), with `ndim` axes after the first."""
         # Contiguous, because products inherit the layout, and matrix products of strided tensors copy.
         columns = self.of(weight).t().contiguous().reshape(self.count, *(1,) * (ndim - 1), weight.shape[0])
-        return columns if self.scale is None else columns * aligned(self.scale.movedim(-1, 0).contiguous().unsqueeze(-1), 1, ndim)
+        return (
+            columns
+            if self.scale is None
+            else columns * aligned(self.scale.movedim(-1, 0).contiguous().unsqueeze(-1), 1, ndim)
+        )
 
     def dense(self, like: Any) -> Any:
         """The coefficient as a tensor (count, ..., n) for a value `like`."""
         eye = torch.eye(self.count, dtype=like.dtype, device=like.device)
         eye = functional.pad(eye, (self.start, like.shape[-1] - self.start - self.count))
         eye = eye.reshape(self.count, *(1,) * (like.ndim - 1), like.shape[-1])
-        return eye if self.scale is None else eye * aligned(self.scale.movedim(-1, 0).contiguous().unsqueeze(-1), 1, like.ndim)
+        return (
+            eye
+            if self.scale is None
+            else eye * aligned(self.scale.movedim(-1, 0).contiguous().unsqueeze(-1), 1, like.ndim)
+        )
 
 
 class Projected:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
+from pdekit.errors import OperatorError
 from pdekit.operators.propagation.coefficient import Diagonal, Projected, Weighted
 from pdekit.operators.propagation.compression import compressed_layer
 from pdekit.operators.propagation.jet import Jet, Run, Unsupported
@@ -99,8 +101,15 @@ def _apply_weight(run: Run, x: Jet, weight: Any) -> Jet:
 
 def _projected(x: Jet, k: int, weight: Any) -> Any:
     c = x.coefficients[k - 1]
-    c = c if isinstance(c, Weighted) else x.dense(k)
+    c = c if isinstance(c, Weighted) else _filled(x.dense(k), x.shape, -1)
     return None if c is None else Projected(c, weight)
+
+
+def _filled(c: Any, shape: Sequence[int], axis: int) -> Any:
+    """A coefficient whose axis of size 1 stands for all entries, with all entries: before a sum over that axis."""
+    if c is None or c.shape[axis] == shape[axis]:
+        return c
+    return c.expand(*c.shape[:axis], shape[axis], *(c.shape[axis + 1 :] if axis + 1 else ()))
 
 
 @rule("matmul", "bmm", "mm", "mv")
@@ -116,7 +125,25 @@ def matmul(run: Run, a: Any, b: Any) -> Any:
         return torch.matmul(a.unsqueeze(0), b).squeeze(-2)
     if b.ndim == 1:
         return torch.matmul(a, b.unsqueeze(-1)).squeeze(-1)
-    return multiply(run, a, b, torch.matmul)
+    return multiply(run, _summable(run, a, -1), _summable(run, b, -2), torch.matmul)
+
+
+def _summable(run: Run, z: Any, axis: int) -> Any:
+    if not run.owns(z):
+        return z
+    return run.jet(z.value, [_filled(z.dense(k), z.shape, axis) for k in range(1, run.order + 1)], z.system)
+
+
+@rule(Tensor.matmul)
+def matmul_method(run: Run, a: Any, b: Any) -> Any:
+    """The matrix product as a method; how `tensor @ series` arrives, and in a compiled graph `series @ tensor` too."""
+    if torch.compiler.is_compiling() and not run.owns(a):
+        raise OperatorError(
+            "In a compiled graph torch exchanges the operands of x @ W where x depends on the state. Write "
+            "torch.matmul(x, W) or torch.nn.functional.linear(x, W.t()) instead, or call the operator without "
+            "torch.compile."
+        )
+    return matmul(run, a, b)
 
 
 @rule("addmm", "baddbmm", "addmv")
@@ -235,9 +262,14 @@ class _Einsum:
         self.direction = next(letter for letter in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if letter not in equation)
 
     def coefficient(self, i: int, k: int) -> Any:
-        """Coefficient k of operand i; axes of size 1 may stay unless a diagonal is taken."""
-        term = self.terms[i].replace(".", "")
-        return self.tensors[i].dense(k) if len(set(term)) == len(term) else self.tensors[i].full(k)
+        """Coefficient k of operand i; axes of size 1 may stay where nothing is summed and no diagonal taken."""
+        term, jet = self.terms[i], self.tensors[i]
+        if "." in term or len(set(term)) < len(term):
+            return jet.full(k)
+        c = jet.dense(k)
+        for axis, letter in enumerate(term, start=-len(term)):
+            c = c if letter in self.right else _filled(c, jet.shape, axis)
+        return c
 
     def __call__(self, parts: dict[int, Any], directed: set[int], *, keep: bool) -> Any:
         """The sum with `parts` in place of operands, where those in `directed` have directions in front.
