@@ -2,10 +2,15 @@
 
 from pdekit.nets.activation import Activation
 from pdekit.nets.conditioners import (
+    AttentionConditioner,
     Conditioner,
     ConditionerOptions,
+    ConvolutionConditioner,
+    HollowTransformerConditioner,
     MaskedConditioner,
     MaskedConditionerModule,
+    PoolingConditioner,
+    ScanConditioner,
 )
 from pdekit.nets.field import Field
 from pdekit.nets.hollow import HollowField, HollowNet
@@ -17,6 +22,11 @@ __all__ = [
     "HollowNet",
     "HollowField",
     "MaskedConditioner",
+    "AttentionConditioner",
+    "ConvolutionConditioner",
+    "HollowTransformerConditioner",
+    "PoolingConditioner",
+    "ScanConditioner",
     "MaskedConditionerModule",
     "MLPTransformer",
     "MLPTransformerModule",

@@ -87,10 +87,16 @@ class Call:
             context={key: self._rows_of(z, keep) for key, z in self.context.items()},
         )
 
+    @property
+    def by_row(self) -> tuple[bool, ...]:
+        """Which arguments beside the state look as if they had one entry per row."""
+        return tuple(self._has_rows(z) for z in (*self.leading, *self.context.values()))
+
+    def _has_rows(self, z: Any) -> bool:
+        return isinstance(z, Tensor) and z.ndim > 0 and z.shape[:-1] == self.batch
+
     def _rows_of(self, z: Any, keep: slice | list[int]) -> Any:
-        if not isinstance(z, Tensor) or z.ndim < 2 or z.shape[:-1] != self.batch:
-            return z
-        return z.reshape(-1, z.shape[-1])[keep]
+        return z.reshape(-1, z.shape[-1])[keep] if self._has_rows(z) else z
 
 
 def recordable(z: Any) -> Any:

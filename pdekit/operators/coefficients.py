@@ -127,8 +127,9 @@ def _constant_noise(sde: SDE, call: Call) -> Any:
         return noise
     entry = _ADDITIVE.about(sde.diffusion)
     if not entry.known:
-        moved = call.on(sde.diffusion).at(0.5 * call.x.detach() + 0.3)
-        change = float((moved - noise).detach().abs().max())
+        probes = (0.5 * call.x.detach() + 0.3, 0.7 * call.x.detach() - 0.2)
+        moved = [call.on(sde.diffusion).at(x) for x in probes]
+        change = max(float((g - noise).detach().abs().max()) for g in moved)
         if change > 1e2 * rounding(noise) * float(noise.detach().abs().max()):
             raise OperatorError(
                 f"{call.operator}: the noise is declared additive, but the diffusion changes by {change:.3g} with the "

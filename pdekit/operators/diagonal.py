@@ -96,7 +96,7 @@ def _compressed(call: Call, policy: str, trace: bool, shared: dict[str, Any]) ->
     if isinstance(jet, Refusal):
         return jet
     check_vector(call, jet)
-    if run.compressed is None:
+    if run.compressed is None or jet.system == 0:  # what the layer saw may be cut off from the output
         if policy == "always":
             raise OperatorError(
                 f"{call.operator}: Compressed() needs a linear layer as the first thing that the state meets; this "

@@ -52,7 +52,7 @@ def _forward_gradient(call: Call) -> tuple[Any, Any]:
     c = jet.full(1)
     if c is None:
         return jet.value, torch.zeros_like(call.x)
-    if run.input_map is None:
+    if run.input_map is None or jet.system == 0:
         return jet.value, c.movedim(0, -1)
     return jet.value, (c.unsqueeze(-1) * first_layer(run, c.ndim)).sum(0)
 
@@ -115,7 +115,8 @@ def _check_rate(call: Call, t: Any, rate: Any) -> None:
             f"{float(one.reshape(-1)[i]):.3g}. The function turns the time into a plain number on the way, as "
             "float(t), math.exp(t) and torch.full_like(x, t) do: use torch.exp(t) and t * torch.ones_like(x)."
         )
-    entry.keep(True)
+    if bool(settled.any()):  # a function that is zero at first sight has shown nothing
+        entry.keep(True)
 
 
 def _central_difference(call: Call, t: Tensor, step: float) -> tuple[Tensor, Tensor]:

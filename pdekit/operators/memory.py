@@ -55,7 +55,7 @@ class Memory:
         """What is known of `function` on a subject."""
         parts = _Parts()
         parts.add(function)
-        key = (*subject, *((id(z), label) for z, label in parts.found))
+        key = (*subject, *((id(z), label) for z, label in parts.found), *parts.flags)
         return Entry(self, key, [z for z, _ in parts.found])
 
 
@@ -64,9 +64,12 @@ class _Parts:
 
     def __init__(self) -> None:
         self.found: list[tuple[Any, Any]] = []
+        self.flags: list[Any] = []  # switches that a function holds
         self._seen: set[int] = set()
 
     def add(self, z: Any) -> None:
+        if isinstance(z, bool | str):
+            self.flags.append(z)
         if isinstance(z, _DATA) or id(z) in self._seen or len(self.found) > _MOST:
             return
         self._seen.add(id(z))
@@ -80,13 +83,21 @@ class _Parts:
         elif isinstance(z, Operator):
             self._all((z.function, z._compute))
         elif isinstance(z, types.MethodType):
-            self.found.append((z.__self__, (z.__name__, getattr(z.__self__, "training", None))))
+            self.found.append((z.__self__, (z.__name__, *_switches(z.__self__))))
         else:
-            self.found.append((z, getattr(z, "training", None)))
+            self.found.append((z, _switches(z)))
 
     def _all(self, items: Iterable[Any]) -> None:
         for item in items:
             self.add(item)
+
+
+def _switches(z: Any) -> tuple[Any, ...]:
+    """The attributes of an object that may make it another function: `training` of a module, modes by name."""
+    attributes = getattr(z, "__dict__", None)
+    if not isinstance(attributes, dict):
+        return ()
+    return tuple((key, value) for key, value in attributes.items() if isinstance(value, bool | str))
 
 
 def _held(function: types.FunctionType) -> Iterator[Any]:

@@ -159,6 +159,10 @@ def check_method(method: Any, operator: str, allowed: tuple[type, ...]) -> None:
     """
     if isinstance(method, type) and issubclass(method, allowed):
         raise OperatorError(f"{operator}: method is an object, got the class; write method={method.__name__}().")
+    if isinstance(method, Tensor):
+        raise OperatorError(
+            f"{operator} takes a function and returns one: call {operator}(f)(x), not {operator}(f, x)."
+        )
     if not isinstance(method, allowed):
         names = ", ".join(f"{kind.__name__}()" for kind in allowed)
         raise OperatorError(f"{operator} offers the methods {names}; got {method!r}.")

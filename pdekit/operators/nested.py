@@ -5,7 +5,8 @@ function leaves the world of torch operations that series follow: custom autogra
 inside the function.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def _by_autograd(call: Call, reverse: Callable[[], tuple[Any, ...]], forward: Ca
             f"{call.operator}: series can't follow this function, and a compiled graph has no other way. Call it "
             "without torch.compile."
         )
-    with sdpa_kernel(SDPBackend.MATH):  # the fused kernels lack derivatives
+    with differentiable_kernels():
         if in_transform():
             return *forward(), "nested forward"
         try:
@@ -69,6 +70,35 @@ def _by_autograd(call: Call, reverse: Callable[[], tuple[Any, ...]], forward: Ca
                 return *forward(), "nested forward"
             except Exception:
                 raise cause from None
+
+
+@contextmanager
+def differentiable_kernels() -> Iterator[None]:
+    """Functions written out whose fused kernels lack higher derivatives (attention) or have wrong ones (LayerNorm)."""
+    with sdpa_kernel(SDPBackend.MATH), _WrittenOut():
+        yield
+
+
+class _WrittenOut(TorchFunctionMode):
+    """LayerNorm by its formula: the third derivative of torch's kernel in reverse mode is wrong."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        function = _layer_norm if func is torch.nn.functional.layer_norm else func
+        return function(*args, **(kwargs or {}))
+
+
+def _layer_norm(
+    x: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    dims = tuple(range(-len(normalized_shape), 0))
+    centred = x - x.mean(dims, keepdim=True)
+    y = centred * torch.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
 
 
 class _GradientsOn(TorchFunctionMode):

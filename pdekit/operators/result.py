@@ -64,5 +64,7 @@ class OperatorResult:
     def __repr__(self) -> str:
         values = self.value if isinstance(self.value, tuple) else (self.value,)
         shapes = ", ".join(str(tuple(v.shape)) for v in values)
-        error = "" if self.stderr is None else f", stderr up to {float(self.stderr.max()):.3g}"
+        error = (
+            "" if self.stderr is None or self.stderr.numel() == 0 else f", stderr up to {float(self.stderr.max()):.3g}"
+        )
         return f"OperatorResult({shapes}{error}, route={self.plan.route!r}: {self.plan.reason})"

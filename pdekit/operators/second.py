@@ -117,7 +117,7 @@ def _at_once(
 def _whole(call: Call, spread: Spread, drift: Any, policy: str, shared: dict[str, Any]) -> SecondOrder | Refusal | None:
     start = directions_of(call, spread)
     run = Run(2, directions=True, collapsed=True, metric=start.metric, compression=policy, level=call.level)
-    run.shared = shared
+    run.shared, run.constant_seed = shared, spread.factor is not None and spread.factor.ndim == 2
     if policy == "auto" and start.count * call.x.numel() > _TANGENTS:
         # Without a layer to compress, all directions at once would not fit: find out before they are formed.
         run.compression = "required"
@@ -129,7 +129,7 @@ def _whole(call: Call, spread: Spread, drift: Any, policy: str, shared: dict[str
             f"{call.operator}: Compressed() needs a linear layer as the first thing that the state meets; this "
             "function has none. Use Exact() or Dense()."
         )
-    plan = Plan("compressed", run.compressed, run.input_map.shape[0]) if run.compressed else _dense_plan(run, start)
+    plan = Plan("compressed", run.compressed, run.input_map.shape[-2]) if run.compressed else _dense_plan(run, start)
     return _finished(call, jet, plan)
 
 

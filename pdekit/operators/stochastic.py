@@ -18,6 +18,7 @@ from pdekit.operators.nested import directional_jets
 from pdekit.operators.propagation import Diagonal, Projected, Run
 from pdekit.operators.result import OperatorResult, Plan
 from pdekit.operators.second import Spread
+from pdekit.operators.tiling import joined, ranges_of_rows
 from pdekit.operators.trust import distrust
 
 
@@ -64,7 +65,7 @@ def _bottleneck_samples(call: Call, method: Hutchinson) -> Samples:
     run = Run(1, directions=True, compression="always", level=call.level)
     run.probes = probes
     jet = follow(call, run, [Diagonal(call.dim)])
-    if isinstance(jet, Refusal) or run.input_map is None:
+    if isinstance(jet, Refusal) or run.input_map is None or jet.system == 0:
         cause = jet.reason if isinstance(jet, Refusal) else "the first thing that the state meets is no linear layer"
         raise OperatorError(f"{call.operator}: Hutchinson(bottleneck=True) is not possible: {cause}.")
     check_vector(call, jet)
@@ -118,7 +119,19 @@ def fourth_order_samples(call: Call, method: Hutchinson) -> Samples:
 
 
 def along(call: Call, directions: Tensor, order: int) -> tuple[Any, list[Any]]:
-    """The output, and the derivatives of s -> f(x + s v) up to `order` for each direction v."""
+    """The output, and the derivatives of s -> f(x + s v) up to `order` for each direction v, (R, *batch, d)."""
+    ranges = ranges_of_rows(call, directions.shape[0])
+    if ranges is None:
+        return _along(call, directions, order)
+    flat = directions.reshape(directions.shape[0], -1, call.dim)
+    parts = [_along(call.rows(keep), flat[:, keep], order) for keep in ranges]
+    columns = zip(*(derivatives for _, derivatives in parts), strict=True)
+    whole = [torch.cat(column, 1) for column in columns]
+    shape = (directions.shape[0], *call.batch)
+    return joined(call, [output for output, _ in parts]), [d.reshape(*shape, *d.shape[2:]) for d in whole]
+
+
+def _along(call: Call, directions: Tensor, order: int) -> tuple[Any, list[Any]]:
     run = Run(order, directions=True, level=call.level)
     jet = distrust(call, min(order, 2)) or follow(call, run, [directions, *[None] * (order - 1)])
     if isinstance(jet, Refusal):

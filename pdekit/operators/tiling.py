@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from pdekit.operators.call import Call
+from pdekit.operators.call import Call, rounding
 from pdekit.operators.memory import Memory
 from pdekit.operators.result import Plan
 
@@ -40,7 +40,7 @@ def in_tiles(call: Call, directions: int, compute: Callable[[slice, dict[str, An
     count = call.batch.numel()
     if torch.compiler.is_compiling() or not isinstance(call.x, Tensor) or count < 2:
         return None
-    entry = _SIZES.about(call.function, call.dim, directions, len(call.batch) > 1)
+    entry = _SIZES.about(call.function, call.dim, directions, len(call.batch) > 1, *call.by_row)
     sliceable, size = entry.value if entry.known else (None, directions * _USUAL_WIDTH)
     if count * size <= _ELEMENTS:
         return None
@@ -68,6 +68,18 @@ def in_tiles(call: Call, directions: int, compute: Callable[[slice, dict[str, An
     return parts
 
 
+def ranges_of_rows(call: Call, directions: int) -> list[slice] | None:
+    """Ranges of rows for passes that take exactly `directions` directions; None where all rows should go at once."""
+    count = call.batch.numel()
+    if torch.compiler.is_compiling() or not isinstance(call.x, Tensor) or count < 2:
+        return None
+    rows = max(1, _ELEMENTS // (directions * _USUAL_WIDTH))
+    if count <= rows or not _sliceable(call):
+        return None
+    keep_freed_memory(call.x)
+    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
 def keep_freed_memory(like: Tensor) -> None:
     """Makes the allocator keep freed blocks of a few MB, for the whole process, where states are on the CPU.
 
@@ -84,12 +96,17 @@ def _free_a_large_block() -> None:
 
 
 def _sliceable(call: Call) -> bool:
-    # A function that closes over one value per row can't be called on fewer rows.
+    # A function that closes over one value per row can't be called on fewer rows; a context may only look like rows.
     few = call.rows(slice(0, 2 if call.batch.numel() > 2 else 1))
     try:
-        return few.at(few.x).shape[0] == few.x.shape[0]
+        output = few.at(few.x).detach()
+        if output.shape[0] != few.x.shape[0] or not any(call.by_row):
+            return output.shape[0] == few.x.shape[0]
+        whole = call.at(call.x).detach().reshape(call.batch.numel(), -1)[: len(output)]
     except Exception:
         return False
+    tolerance = min(1e4 * rounding(whole), 0.1) * (1 + float(whole.abs().max()))
+    return bool(((whole - output.reshape(whole.shape)).abs() <= tolerance).all())
 
 
 def rows_of(call: Call, z: Any, keep: slice, features: int) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pdekit.operators.call import Call, recording, rounding
 from pdekit.operators.following import Refusal, follow
 from pdekit.operators.memory import Memory
-from pdekit.operators.nested import directional_jets, reverse_jets
+from pdekit.operators.nested import differentiable_kernels, directional_jets, reverse_jets
 from pdekit.operators.propagation import Run
 
 _MEMORY = Memory()  # function -> Refusal or None
@@ -69,7 +69,8 @@ def _few_rows(call: Call) -> Call:
 
 def _differentiated(call: Call, direction: Tensor, order: int) -> tuple[Any, list[Tensor]] | None:
     try:
-        return reverse_jets(call, direction, order)
+        with differentiable_kernels():
+            return reverse_jets(call, direction, order)
     except Exception:
         try:
             return directional_jets(call, direction, order)[:2]

@@ -26,11 +26,11 @@ class MaskedConditioner:
         the reversed stream's units that have seen x_j, j > i only,   and every x_j itself but x_i,
 
     so that h_i sees all other entries, at any depth. The direct x_j matter: without them products of neighbours are
-    hard to learn. A plain mask wants at least d units in every layer and spends d^2 weights on each, half of them
-    zeros. Here the dimensions lie in ordered blocks, each with layers of its own; what a layer knows of the blocks
-    before it is `rank` numbers, the normalised sum of one linear map of each of them. Cost and weights grow linearly in
-    d (but for a d^2 / block^2 sum of `rank` numbers). `block=d` with hidden layers of at least d units is the plain
-    full mask.
+    hard to learn. A plain mask wants at least d units in every layer and d^2 weights between two of them, half of which
+    are zeros. Here the dimensions lie in ordered blocks, each with layers of its own; what a layer knows of the blocks
+    before it is `rank` numbers, the normalised sum of one linear map of each of them. Weights grow linearly in d, and
+    so does the cost until that sum, rank (d / block)^2, takes over beyond d = 10,000. `block=d` with hidden layers of at
+    least d units is the plain mask.
 
     Args:
         features: The number of features per dimension.

@@ -28,7 +28,7 @@ class ScanConditioner:
 
         e_j  = phi(w_j x_j + b_j)                                   in R^width, with weights of its own for each j
         p_j  = a p_{j-1} + e_{j-1},      q_j = a' q_{j+1} + e_{j+1}       decays in (0, 1) for each channel, learned
-        h_j  = V phi(P p_j + Q q_j + c_j) + v
+        h_j  = V phi(r_j * (P p_j + Q q_j) + c_j) + v                        with r_j and c_j of its own for each j
 
     and with a second layer, which sums products of a state with what lies before it, also
 
@@ -93,7 +93,8 @@ class _Columns(NamedTuple):
     where: slice
     weight: Tensor
     bias: Tensor
-    position: Tensor
+    gain: Tensor
+    offset: Tensor
 
 
 class _Stream(NamedTuple):
@@ -128,7 +129,9 @@ class ScanConditionerModule(Conditioner):
         self.gate_bias = nn.Parameter(torch.randn(layers - 1, 2, width, 1))
         # At either end one direction has seen all there is and the other one nothing: one alone must fill the scale.
         self.readout = nn.Parameter((2 / width / layers) ** 0.5 * torch.randn(layers, 2, hidden, width))
-        self.position = nn.Parameter(SPREAD_OF_BIAS * torch.randn(hidden, dim))
+        # Which of the hidden units matter at a position is learned; without, unlike dimensions are told apart poorly.
+        self.gain = nn.Parameter(torch.ones(hidden, dim))
+        self.offset = nn.Parameter(SPREAD_OF_BIAS * torch.randn(hidden, dim))
         self.out = initialise(
             nn.Linear(hidden, options.features), 1 / float(_moments(self.activation, torch.tensor([[1.75]]))[1])
         )
@@ -157,7 +160,7 @@ class ScanConditionerModule(Conditioner):
         """How many rows and how many positions are worked on at once."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return max(1, rows), self.dim  # every intermediate result is kept, or fused, anyway
-        room = max(1, PIECE // max(self.weight.shape[0], self.position.shape[0]))
+        room = max(1, PIECE // max(self.weight.shape[0], self.offset.shape[0]))
         if self.dim <= room:
             return room // self.dim, self.dim
         rows = max(1, min(rows, MOST_ROWS))
@@ -176,7 +179,7 @@ class ScanConditionerModule(Conditioner):
 
     def _columns(self, length: int) -> list[_Columns]:
         columns = [slice(first, first + length) for first in range(0, self.dim, length)]
-        own = (self.weight.unsqueeze(1), self.bias.unsqueeze(1), self.position.unsqueeze(1))
+        own = [p.unsqueeze(1) for p in (self.weight, self.bias, self.gain, self.offset)]
         return [_Columns(where, *(p[..., where] for p in own)) for where in columns]
 
     def _rows(self, x: Tensor, z: Tensor | None, weights: _Weights, columns: list[_Columns]) -> Tensor:
@@ -224,7 +227,7 @@ class ScanConditionerModule(Conditioner):
         a = matrices[0] @ states[0]
         for matrix, s in zip(matrices[1:], states[1:], strict=True):
             a = torch.addmm(a, matrix, s)
-        a = a.view(a.shape[0], rows, length) + column.position
+        a = torch.addcmul(column.offset, a.view(a.shape[0], rows, length), column.gain)
         a = self.activation(_modulated(self.modulate_readout, a, z))
         h = torch.addmm(self.out.bias.unsqueeze(1), self.out.weight, a.reshape(a.shape[0], -1))
         return h.view(self.features, rows, length).permute(1, 2, 0)

@@ -58,6 +58,12 @@ def logaddexp(run: Run, a: Any, b: Any) -> Any:
     return torch.log(torch.exp(a - top) + torch.exp(b - top)) + top
 
 
+@rule("logaddexp2")
+def logaddexp2(run: Run, a: Any, b: Any) -> Any:
+    """The same to base 2."""
+    return torch.logaddexp(a * math.log(2.0), b * math.log(2.0)) / math.log(2.0)
+
+
 def _normalised(x: Any, dims: Sequence[int], eps: float) -> Any:
     centred = x - torch.mean(x, dims, keepdim=True)
     variance = torch.mean(centred * centred, dims, keepdim=True)

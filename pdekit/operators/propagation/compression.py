@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from pdekit.operators.propagation.coefficient import Diagonal
+from pdekit.operators.propagation.coefficient import Diagonal, aligned
 from pdekit.operators.propagation.jet import Conflict, Jet, Run
 
 # Below this ratio of pivots the derivative of the Cholesky factor would lose digits; the metric route does not.
@@ -53,16 +53,19 @@ def compressed_layer(run: Run, x: Jet, weight: Any) -> Jet | None:
         first = Diagonal(width) if run.probes is None else run.probes(value, width)
         return run.jet(value, [first], 1)
     second = None if x.coefficients[1] is None else functional.linear(x.dense(2), weight)
-    return run.jet(value, [_shared_gram_directions(run, directions, weight, x.ndim), second], 1)
+    return run.jet(value, [_shared_gram_directions(run, x, directions, weight), second], 1)
 
 
-def _shared_gram_directions(run: Run, directions: Any, weight: Any, ndim: int) -> Any:
-    # The Gram matrix of a wide first layer costs more than a forward of a few rows: parts of one batch share it.
-    if directions.ndim > 2:
-        return _gram_directions(run, directions, ndim)
+def _shared_gram_directions(run: Run, x: Jet, directions: Any, weight: Any) -> Any:
+    # The Gram matrix of a wide first layer costs more than a forward of a few rows: parts of one batch share it, where
+    # the directions are known to be those of every row. In a part of one row, any directions look shared.
+    first = x.coefficients[0]
+    constant = first.scale is None if isinstance(first, Diagonal) else first is run.seed and run.constant_seed
+    if not constant:
+        return _gram_directions(run, directions, x.ndim)
     known = run.shared.get("gram")
     if known is None or known[0] is not weight:
-        first = _gram_directions(run, directions, ndim)
+        first = _gram_directions(run, directions, x.ndim)
         run.shared["gram"] = (weight, first, run.metrics[1])
         return first
     _, first, run.metrics[1] = known
@@ -94,7 +97,9 @@ def _directions(x: Jet, weight: Any) -> Any:
         if first.scale is None:
             return first.of(weight)
         shared = first.scale.shape[:-1].numel() == 1
-        return first.of(weight) * (first.scale.reshape(1, -1) if shared else first.scale.unsqueeze(-2))
+        if shared:
+            return first.of(weight) * first.scale.reshape(1, -1)
+        return first.of(weight) * aligned(first.scale, 0, x.ndim).unsqueeze(-2)
     if first.shape[1:-1].numel() == 1:
         return functional.linear(first.reshape(first.shape[0], first.shape[-1]), weight).t()
     return functional.linear(first, weight).movedim(0, -1)

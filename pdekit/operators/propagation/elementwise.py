@@ -297,9 +297,9 @@ def _tensor_power(x: Any, order: int, exponent: Any) -> Tower:
     tower, binomial = [torch.pow(x, exponent)], torch.ones_like(exponent)
     for k in range(1, order + 1):
         binomial = binomial * (exponent - (k - 1)) / k
-        # Where the binomial vanishes the power may be infinite (x = 0): the product is 0 there.
-        safe = torch.where(binomial == 0, torch.zeros_like(exponent), exponent - k)
-        tower.append(binomial * torch.pow(x, safe))
+        # Where the binomial vanishes at x = 0 the power is infinite: the product is 0 there.
+        vanishing = (binomial == 0) & (x == 0)
+        tower.append(binomial * torch.pow(torch.where(vanishing, torch.ones_like(x), x), exponent - k))
     return tower
 
 

@@ -65,7 +65,8 @@ class Run:
         self.compression, self.level = compression, level
         self.recording = torch.is_grad_enabled()
         self.shared: dict[str, Any] = {}  # among the passes over parts of one batch
-        self.seed: Any = None  # the first coefficient of the state, where it is a tensor
+        self.seed: Any = None  # the first coefficient of the state
+        self.constant_seed = False  # whether it is one for all rows, by the way it was given
         self.input_map: Any = None  # W of the compressed first layer: (H, directions)
         self.compressed: str | None = None  # what the compression did, in words
         self.probes: Any = None  # (value, H) -> random directions to push behind the layer instead of all H
