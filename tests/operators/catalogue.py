@@ -49,8 +49,8 @@ def scalar(x):
     return (torch.tanh(x) * x.roll(1, -1)).sum(-1)
 
 
-def operators(d):
-    """Name -> (x -> value), whether it gives a number or a vector for each row."""
+def operators(d, dtype=torch.float64, device="cpu"):
+    """Name -> (x -> value, and how many axes its value has for each row)."""
     found = {
         "divergence": (divergence(vector), 0),
         "diagonal": (jacobian_diagonal(vector), 1),
@@ -63,8 +63,8 @@ def operators(d):
             second_order_operator(scalar, drift=torch.sin, tensor=lambda x: x[..., :, None] * x[..., None, :]),
             0,
         ),
-        "in place": (divergence(Field(d, "in_place")), 0),
-        "own function": (laplacian(Field(d, "own_function", scalar=True)), 0),
+        "in place": (divergence(Field(d, "in_place").to(device, dtype)), 0),
+        "own function": (laplacian(Field(d, "own_function", scalar=True).to(device, dtype)), 0),
     }
     for sde in equations(d):
         kind = sde.noise_type

@@ -84,7 +84,7 @@ class Field(nn.Module):
 
     def forward(self, x):
         y = getattr(self, self.spelling)(x)
-        return (y * torch.linspace(1.0, 2.0, x.shape[-1], dtype=x.dtype)).sum(-1) if self.scalar else y
+        return (y * torch.linspace(1.0, 2.0, x.shape[-1], dtype=x.dtype, device=x.device)).sum(-1) if self.scalar else y
 
     def plain(self, x):
         return self.w * torch.sin(x) * x.roll(1, -1) + x**3

@@ -114,7 +114,10 @@ def test_values_and_gradients(name, x):
         close(a, b, terms=5e3)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+UNTRACED = pytest.mark.xfail(strict=True, reason="torch.result_type is not traced")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=UNTRACED)])
 def test_ito_drift(dtype, x):
     t = torch.tensor(0.4, dtype=dtype)
     for sde in (DIAGONAL, GENERAL):

@@ -114,6 +114,14 @@ def test_one_value_for_each_row_is_legal(name, x):
     torch.testing.assert_close(laplacian(lambda x: LEGAL[name](weights, x))(x), 2 * D * weights)
 
 
+@pytest.mark.xfail(strict=True, reason="rows in tiles are taken for the first rows")
+def test_one_value_for_each_row_of_many():
+    many = 5000
+    weights = torch.linspace(1, 2, many, dtype=torch.float64)
+    x = torch.randn(many, D, dtype=torch.float64)
+    torch.testing.assert_close(laplacian(lambda x: weights[: len(x)] * (x**2).sum(-1))(x), 2 * D * weights)
+
+
 def test_context_goes_along(x):
     def u(x, *, labels, centres):
         return labels.squeeze(-1) * ((x.unsqueeze(-2) - centres) ** 2).sum((-1, -2))
@@ -155,9 +163,9 @@ def test_lambdas_made_anew_are_not_checked_again(x):
         return net.calls - before
 
     first, later = step(), [step() for _ in range(3)]
-    # One pass for the divergence, one for the biharmonic.
-    assert later == [2, 2, 2]
-    assert first > 2
+    # One pass for the divergence, and for the biharmonic one more than its own value.
+    assert later == [3, 3, 3]
+    assert first > 3
 
 
 def test_another_module_is_another_function(x):

@@ -52,10 +52,8 @@ def compare(actual, expected, dtype):
 
 @pytest.mark.parametrize("name", operators(2))
 def test_every_operator(name, dtype, x):
-    if name in ("in place", "own function"):
-        pytest.skip("a module of its own device; see test_modules")
-    operator, _ = operators(D)[name]
-    compare(operator(x.cuda().to(dtype)), operator(x), dtype)
+    operator, _ = operators(D, dtype, "cuda")[name]
+    compare(operator(x.cuda().to(dtype)), operators(D)[name][0](x), dtype)
 
 
 @pytest.mark.parametrize("method", [Exact(), Compressed(), Dense(2)])

@@ -29,8 +29,8 @@ class MaskedConditioner:
     hard to learn. A plain mask wants at least d units in every layer and d^2 weights between two of them, half of which
     are zeros. Here the dimensions lie in ordered blocks, each with layers of its own; what a layer knows of the blocks
     before it is `rank` numbers, the normalised sum of one linear map of each of them. Weights grow linearly in d, and
-    so does the cost until that sum, rank (d / block)^2, takes over beyond d = 10,000. `block=d` with hidden layers of at
-    least d units is the plain mask.
+    so does the cost until that sum, rank (d / block)^2, takes over beyond d = 10,000. `block=d` with hidden layers
+    of at least d units is the plain mask.
 
     Args:
         features: The number of features per dimension.

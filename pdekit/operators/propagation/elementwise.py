@@ -10,6 +10,7 @@ from torch import Tensor
 from pdekit.operators.propagation.jet import RULES, Jet, Run, Unsupported
 from pdekit.operators.propagation.registry import register, rule
 from pdekit.operators.propagation.series import Tower, compose
+from pdekit.operators.propagation.shapes import innermost_value
 
 Expansion = Callable[..., Tower]
 
@@ -514,14 +515,13 @@ _CONSTANT = (
 
 def _on_value(function: Callable[..., Any]) -> Callable[..., Any]:
     def follow(run: Run, *args: Any, **kwargs: Any) -> Any:
-        plain = [z.value if run.owns(z) else z for z in args]
-        return function(*plain, **{key: z.value if run.owns(z) else z for key, z in kwargs.items()})
+        return function(*map(innermost_value, args), **{key: innermost_value(z) for key, z in kwargs.items()})
 
     return follow
 
 
 for _target in _CONSTANT:
-    for _home in (torch, Tensor):
+    for _home in (torch, Tensor, torch.special):
         _function = getattr(_home, _target, None) if isinstance(_target, str) else _target
         if callable(_function):  # torch.int is a dtype
             RULES[_function] = _on_value(_function)
