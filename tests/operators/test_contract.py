@@ -114,7 +114,6 @@ def test_one_value_for_each_row_is_legal(name, x):
     torch.testing.assert_close(laplacian(lambda x: LEGAL[name](weights, x))(x), 2 * D * weights)
 
 
-@pytest.mark.xfail(strict=True, reason="rows in tiles are taken for the first rows")
 def test_one_value_for_each_row_of_many():
     many = 5000
     weights = torch.linspace(1, 2, many, dtype=torch.float64)
