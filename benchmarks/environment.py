@@ -5,11 +5,12 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")  # the last one is read by JAX's XLA
 
 
 def fix_threads(threads: int) -> None:
@@ -30,8 +31,8 @@ def one_thread() -> dict[str, str]:
     return dict.fromkeys(_THREADS, "1") | {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def machine() -> dict[str, object]:
-    """What a number depends on: processor, cores, threads, how busy it is, versions, commit."""
+def machine(peers: Iterable[str]) -> dict[str, object]:
+    """What a number depends on: processor, cores, threads, how busy it is, versions (of `peers` too), commit."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -40,7 +41,7 @@ def machine() -> dict[str, object]:
         "wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "scipy", "sympy", "torchsde")},
+        **{name: version(name) for name in ("torch", "numpy", "scipy", "sympy", *peers)},
         "commit": commit(),
     }
 
@@ -67,12 +68,11 @@ def commit() -> str | None:
     return head + ("+" if git("status", "--porcelain") else "") if head else None
 
 
-def fingerprint() -> str:
-    """Digest of the code that decides a fit or a simulated series: stored results of other code are not resumed."""
-    parts = ("sde.py", "symbolic", "data", "operators", "fokker_planck", "fitting")
-    files = [ROOT / "benchmarks" / name for name in ("truth.py", "samples.py", "subject.py")]
+def fingerprint(parts: Iterable[str]) -> str:
+    """Digest of the Python code in `parts`, files and folders of the repository: results of other code are stale."""
+    files: list[Path] = []
     for part in parts:
-        path = ROOT / "pdekit" / part
+        path = ROOT / part
         files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in files:

@@ -45,6 +45,11 @@ def skipped(metric: str, why: str) -> Row:
     return Row(metric, "absent", detail=why)
 
 
+def read(path: Path) -> dict[str, Any]:
+    """The stored sections; none if there is no file yet."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
 def merge(path: Path, sections: Mapping[str, Any]) -> dict[str, Any]:
     """Replace the sections that were run in the stored results, leave the others, and write JSON and Markdown.
 
@@ -55,7 +60,7 @@ def merge(path: Path, sections: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         All sections now stored.
     """
-    stored: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    stored = read(path)
     stored.update(clean(sections))
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, json.dumps(stored, indent=1, allow_nan=False) + "\n")
@@ -85,7 +90,7 @@ def markdown(name: str, sections: Mapping[str, Any]) -> str:
             f"## {section['title']}",
             "",
             f"{where['cpu']}, {where['cores']} cores, {where['threads']} threads, load {where['load']} before; "
-            f"torch {where['torch']}, numpy {where['numpy']}, commit {where['commit']}; {section['seconds']:.0f} s"
+            f"{_versions(where)}, commit {where['commit']}; {section['seconds']:.0f} s"
             f"{', full' if section['full'] else ''}.",
             "",
             "| metric | value | target | reached | detail |",
@@ -102,6 +107,10 @@ def cells(row: Mapping[str, Any]) -> Sequence[str]:
     number = f"{value:.{4 if abs(value) < 1000 else 7}g}" if isinstance(value, float) else str(value)
     reached = {True: "yes", False: "NO", None: "-"}[row["reached"]]
     return row["metric"], f"{number} {row['unit']}".strip(), row["target"] or "-", reached, row["detail"]
+
+
+def _versions(machine: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {machine[name]}" for name in ("torch", "numpy", "jax", "folx") if machine.get(name))
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Running many independent fits: worker processes, progress, and a store from which an interrupted run resumes."""
+"""Running many independent tasks: worker processes, progress, and a store from which an interrupted run resumes."""
 
 import json
 import multiprocessing
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import fingerprint, one_thread
+from benchmarks.environment import one_thread
 
 Task = dict[str, Any]
 Outcome = dict[str, Any]
@@ -31,6 +31,8 @@ class Context:
         data: Folder of the real series.
         cache: Folder of simulated series and stored outcomes; can be deleted at any time.
         peers_python: The interpreter in which the peers are installed.
+        stamp: Digest of the code that decides an outcome.
+        quick: Whether sizes and repetitions are cut down until everything runs in seconds, to see that it does.
     """
 
     full: bool
@@ -41,6 +43,8 @@ class Context:
     data: Path
     cache: Path
     peers_python: str
+    stamp: str
+    quick: bool = False
 
     def count(self, default: int, full: int | None = None) -> int:
         """How many seeds to run where a section asks for `default`, or for `full` under --full."""
@@ -48,7 +52,7 @@ class Context:
 
     def store(self, name: str) -> "Store":
         """The outcomes of one section."""
-        return Store(self.cache / f"{name}.jsonl", fingerprint(), self.resume)
+        return Store(self.cache / f"{name}.jsonl", self.stamp, self.resume)
 
 
 class Store:

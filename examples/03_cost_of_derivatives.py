@@ -9,6 +9,7 @@ one random direction) and of a hollow network, whose structure makes the cost in
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def costs(dim: int) -> dict[str, float]:
     }
     with torch.no_grad():
         return {
-            name: seconds(lambda o=pk.divergence(net, method): o(x)) / seconds(lambda n=net: n(x))
+            name: seconds(partial(pk.divergence(net, method), x)) / seconds(partial(net, x))
             for name, (net, method) in routes.items()
         }
 

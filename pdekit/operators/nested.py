@@ -32,7 +32,7 @@ def directional_jets(call: Call, directions: Tensor, order: int) -> tuple[Tensor
     Returns:
         The output, a list of `order` tensors (R, *output shape), and the route taken.
     """
-    return _by_autograd(call, lambda: reverse_jets(call, directions, order), lambda: _forward(call, directions, order))
+    return _by_autograd(call, lambda: _reverse_jets(call, directions, order), lambda: _forward(call, directions, order))
 
 
 def bilinear_sum(call: Call, a: Tensor, b: Tensor, drift: Tensor | None) -> tuple[Tensor, Tensor, Tensor, str]:
@@ -178,7 +178,7 @@ def _forward_bilinear(call: Call, a: Tensor, b: Tensor, drift: Tensor | None) ->
     return output, _as_recorded(slope), _as_recorded(total)
 
 
-def reverse_jets(call: Call, directions: Any, order: int) -> tuple[Tensor, list[Tensor]]:
+def _reverse_jets(call: Call, directions: Any, order: int) -> tuple[Tensor, list[Tensor]]:
     """The output, and the derivatives along each direction, by what the function tells autograd and nothing else."""
     with recording():
         there, directions = call.recordable(), recordable(directions)

@@ -96,8 +96,8 @@ def _free_a_large_block() -> None:
 
 
 def _sliceable(call: Call) -> bool:
-    # A function that closes over one value per row can't be called on other rows than the first; a context may only look
-    # like rows. So the last rows by themselves are compared with the last rows of all.
+    # A function that closes over one value per row can't be called on other rows than the first; a context may only
+    # look like rows. So the last rows by themselves are compared with the last rows of all.
     count = call.batch.numel()
     few = call.rows(slice(count - (2 if count > 2 else 1), count))
     try:

@@ -19,7 +19,7 @@ def square(task: dict) -> dict:
 
 
 def context(folder: Path, resume: bool) -> Context:
-    return Context(False, resume, None, 1, 1, folder, folder / "cache", "python")
+    return Context(False, resume, None, 1, 1, folder, folder / "cache", "python", "stamp")
 
 
 @pytest.fixture

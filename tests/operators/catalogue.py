@@ -64,6 +64,7 @@ def operators(d, dtype=torch.float64, device="cpu"):
             0,
         ),
         "in place": (divergence(Field(d, "in_place").to(device, dtype)), 0),
+        "autograd inside": (dimwise_derivative(Field(d, "autograd_inside").to(device, dtype), order=2), 1),
         "own function": (laplacian(Field(d, "own_function", scalar=True).to(device, dtype)), 0),
     }
     for sde in equations(d):

@@ -78,8 +78,8 @@ class Projected:
 class Weighted:
     """The coefficient sum_i tensor_i * row_i, each row shared by all leading axes; a linear layer takes rows into W.
 
-    Without directions, the slope of the state enters a first layer as a row of weights: phi'(a) * w then costs a product
-    per element that V (phi'(a) * w) = (V * w) phi'(a) does not need.
+    Without directions, the slope of the state enters a first layer as a row of weights: phi'(a) * w then costs a
+    product per element that V (phi'(a) * w) = (V * w) phi'(a) does not need.
 
     Args:
         terms: Pairs of a tensor (..., n) and a row (n,), or None for a row of ones.
@@ -116,6 +116,8 @@ def product(a: Any, b: Any) -> Any:
     if isinstance(a, Weighted) and isinstance(b, Weighted):
         return a.dense() * b.dense()
     if isinstance(a, Weighted) or isinstance(b, Weighted):
+        weighted: Any
+        other: Any
         weighted, other = (a, b) if isinstance(a, Weighted) else (b, a)
         tensor = weighted.terms[0][0]
         if _is_row(other, tensor):

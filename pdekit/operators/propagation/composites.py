@@ -64,7 +64,7 @@ def logaddexp2(run: Run, a: Any, b: Any) -> Any:
     return torch.logaddexp(a * math.log(2.0), b * math.log(2.0)) / math.log(2.0)
 
 
-def _normalised(x: Any, dims: Sequence[int], eps: float) -> Any:
+def _normalised(x: Any, dims: tuple[int, ...], eps: float) -> Any:
     centred = x - torch.mean(x, dims, keepdim=True)
     variance = torch.mean(centred * centred, dims, keepdim=True)
     return centred * torch.rsqrt(variance + eps)
@@ -248,7 +248,7 @@ def _variance(x: Any, dim: Any, unbiased: bool, keepdim: bool, correction: Any) 
     correction = correction if unbiased else 0
     dims = tuple(range(x.ndim)) if dim is None or dim == () else (dim,) if isinstance(dim, int) else tuple(dim)
     mean = torch.mean(x, dims, keepdim=True)
-    count = math.prod(x.shape[d] for d in dims)
+    count = math.prod([x.shape[d] for d in dims])
     centred = x - mean
     variance = torch.sum(centred * centred, dims, keepdim=keepdim) / max(0, count - correction)
     return variance, mean if keepdim else torch.squeeze(mean, dims)

@@ -33,8 +33,10 @@ def tower_of(function: Callable[[Any], Any], x: Any, order: int) -> list[Any]:
 
     One series along x + s does the work once for all directions.
     """
-    run = Run(order, directions=False, level=x.run.level + 1 if isinstance(x, Jet) else 1)
-    jet = function(run.jet(x, [torch.ones_like(x), *[None] * (order - 1)], 0))
+    level = x.run.level + 1 if isinstance(x, Jet) else 1
+    run = Run(order, directions=False, level=level)
+    one: Any = x
+    jet = function(run.jet(x, [torch.ones_like(one), *[None] * (order - 1)], 0))
     return [jet.value, *(jet.dense(k) for k in range(1, order + 1))]
 
 
@@ -44,8 +46,8 @@ def integral(value: Any, slope: Tower) -> list[Any]:
 
 
 def _riccati(y: Any, order: int, constant: float, linear: float, quadratic: float) -> list[Any]:
-    # The Taylor coefficients of the solution of y' = constant + linear y + quadratic y^2; k + 1 divides into the factors,
-    # and every product is added in one pass over memory.
+    # The Taylor coefficients of the solution of y' = constant + linear y + quadratic y^2; k + 1 divides into the
+    # factors, and every product is added in one pass over memory.
     start = torch.full((), constant, dtype=y.dtype, device=y.device)
     tower = [y]
     for k in range(order):

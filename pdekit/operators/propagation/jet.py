@@ -44,9 +44,9 @@ class Run:
         metric: How two sets of directional derivatives are contracted in a collapsed run: None for sum_r a_r b_r, a
             matrix G of shape (R, R) for sum_rs a_r G_rs b_s, or "pairs": the directions are two halves a and b, and
             sum_r (a_r b'_r + b_r a'_r) / 2 is meant.
-        compression: `"never"`, `"auto"` (where it pays), `"always"` or `"required"` (where it pays, and nothing else may
-            happen to the state): whether a linear first layer may replace the directions of the input by fewer of its
-            output.
+        compression: `"never"`, `"auto"` (where it pays), `"always"` or `"required"` (where it pays, and nothing else
+            may happen to the state): whether a linear first layer may replace the directions of the input by fewer
+            directions of its output.
         level: Depth of nesting: jets whose coefficients are jets have the higher level.
     """
 

@@ -24,9 +24,9 @@ def follow_otherwise(run: Run, function: Callable[..., Any], args: tuple[Any, ..
     Raises:
         Unsupported: If it works in place, returns something else than one tensor, or has no forward derivative.
     """
-    if torch.compiler.is_compiling():
-        raise Unsupported("a torch function without a rule, in a compiled graph")
     name = getattr(function, "__name__", str(function))
+    if torch.compiler.is_compiling():
+        raise Unsupported(f"torch function {name} in a compiled graph")
     mutates = (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name != "__invert__")
     if (
         mutates
@@ -55,6 +55,11 @@ def follow_otherwise(run: Run, function: Callable[..., Any], args: tuple[Any, ..
     return run.jet(value, _coefficients(run, evaluate, jets, values, run.metrics[system]), system)
 
 
+def _jvp(function: Callable[..., Any], point: tuple[Any, ...], along: tuple[Any, ...]) -> tuple[Any, Any]:
+    value, slope = torch.func.jvp(function, point, along)[:2]
+    return value, slope
+
+
 def _coefficients(
     run: Run, evaluate: Callable[..., Tensor], jets: list[Jet], values: tuple[Tensor, ...], metric: Any
 ) -> list[Any]:
@@ -66,7 +71,7 @@ def _coefficients(
     if not run.collapsed:
         along = torch.vmap(lambda c: tuple(_along(evaluate, values, c, order)))
         return [None] * order if count == 0 else list(along(columns))
-    _, drift = torch.func.jvp(evaluate, values, tuple(column[1] for column in columns))
+    _, drift = _jvp(evaluate, values, tuple(column[1] for column in columns))
     if count == 0:
         return [None, drift]
     # c_2 is half the sum of second derivatives along a_r and b_r, plus the derivative along the given c_2.
@@ -124,7 +129,7 @@ def _derivatives(curve: Callable[[Tensor], Tensor], order: int) -> Callable[[Ten
     lower = _derivatives(curve, order - 1)
 
     def extended(s: Tensor) -> list[Tensor]:
-        values, slopes = torch.func.jvp(lower, (s,), (torch.ones_like(s),))
+        values, slopes = _jvp(lower, (s,), (torch.ones_like(s),))
         return [*values, slopes[-1]]
 
     return extended

@@ -74,7 +74,7 @@ def lerp(run: Run, a: Any, b: Any, weight: Any) -> Any:
 
 
 @rule("linear")
-def linear_layer(run: Run, x: Any, weight: Any, bias: Any = None) -> Jet:
+def linear_layer(run: Run, x: Any, weight: Any, bias: Any = None) -> Any:
     """x W^T + b; the first one may compress the directions of the input."""
     if run.owns(weight):
         product = torch.matmul(x, weight.transpose(-1, -2))

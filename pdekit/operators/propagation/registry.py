@@ -1,4 +1,4 @@
-"""Where rules are registered: every spelling of a torch function (torch.f, Tensor.f, functional.f) gets the same rule."""
+"""Where rules are registered: all spellings of a torch function (torch.f, Tensor.f, functional.f) get the same rule."""
 
 import inspect
 from collections.abc import Callable

@@ -48,7 +48,10 @@ def _chosen(run: Run, condition: Any, a: Any, b: Any, value: Any) -> Jet:
         if sparse is not None or all(c is None for c in parts):
             coefficients.append(sparse)
             continue
-        dense = [0.0 if c is None else aligned(z.dense(k), run.lead(k), value.ndim) for c, z in zip(parts, (a, b))]
+        dense = [
+            0.0 if c is None else aligned(z.dense(k), run.lead(k), value.ndim)
+            for c, z in zip(parts, (a, b), strict=True)
+        ]
         coefficients.append(torch.where(condition, *dense))
     return run.jet(value, coefficients, system)
 

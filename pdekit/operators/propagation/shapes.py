@@ -138,9 +138,9 @@ def expand_as(run: Run, x: Any, other: Any) -> Any:
 @rule("broadcast_tensors")
 def broadcast_tensors(run: Run, *tensors: Any) -> Any:
     """Tensors expanded to their common shape."""
-    tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
-    shape = torch.broadcast_shapes(*(z.shape for z in tensors))
-    return tuple(z.expand(shape) for z in tensors)
+    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+    shape = torch.broadcast_shapes(*(z.shape for z in given))
+    return tuple(z.expand(shape) for z in given)
 
 
 @rule("repeat")
@@ -400,7 +400,7 @@ def _sum_of_features(run: Run, x: Jet, first: Diagonal, keepdim: bool) -> Jet:
 def mean(run: Run, x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The mean over axes."""
     total = torch.sum(x, dim, keepdim, dtype=dtype)
-    return total / math.prod(x.shape[d] for d in _reduced(dim, x.ndim)) if x.ndim else total
+    return total / math.prod([x.shape[d] for d in _reduced(dim, x.ndim)]) if x.ndim else total
 
 
 @rule("cumsum")

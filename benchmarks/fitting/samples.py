@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.truth import Array, Process, stationary_density
+from benchmarks.fitting.truth import Array, Process, stationary_density
 
 SUBSTEP = 1e-3  # of the order-1.5 scheme; its weak error, of second order, is then of the order 1e-6
 

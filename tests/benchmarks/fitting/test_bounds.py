@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.bounds import bound, generator, ou_information
-from benchmarks.densities import cir_log_density
-from benchmarks.truth import cir, double_well, drift_error, ornstein_uhlenbeck, stationary_density
+from benchmarks.fitting.bounds import bound, generator, ou_information
+from benchmarks.fitting.densities import cir_log_density
+from benchmarks.fitting.truth import cir, double_well, drift_error, ornstein_uhlenbeck, stationary_density
 
 
 @pytest.mark.parametrize("dt", [0.1, 0.5, 2.0])

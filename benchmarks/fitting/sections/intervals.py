@@ -4,11 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from benchmarks import samples, subject
 from benchmarks.criteria import FAMILY_LEVEL, NOMINAL, rejects
+from benchmarks.fitting import samples, subject
+from benchmarks.fitting.truth import cir, double_well, ornstein_uhlenbeck
 from benchmarks.results import Row
 from benchmarks.runner import Context, Outcome, Task, run_tasks
-from benchmarks.truth import cir, double_well, ornstein_uhlenbeck
 
 TITLE = "Coverage of 95 % intervals"
 PROCESSES = {"ou": ornstein_uhlenbeck, "cir": cir, "double_well": double_well}

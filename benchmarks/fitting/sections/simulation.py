@@ -5,10 +5,10 @@ import time
 import warnings
 from collections.abc import Callable
 
-from benchmarks import subject
+from benchmarks.fitting import subject
+from benchmarks.fitting.truth import double_well, ornstein_uhlenbeck
 from benchmarks.results import Row, at_least
 from benchmarks.runner import Context
-from benchmarks.truth import double_well, ornstein_uhlenbeck
 
 TITLE = "Simulation: Euler, float64, 1000 steps of .01, batch 10,000"
 _BATCH, _STEPS, _DT = 10_000, 1000, 0.01

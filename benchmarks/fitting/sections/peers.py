@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import peer_worker, samples, subject
 from benchmarks.criteria import rms
 from benchmarks.environment import one_thread
+from benchmarks.fitting import peer_worker, samples, subject
+from benchmarks.fitting.truth import double_well, stationary_density
 from benchmarks.results import Row, skipped
 from benchmarks.runner import Context, Outcome, Progress
-from benchmarks.truth import double_well, stationary_density
 
 TITLE = "Double well beside the peers"
 PEERS = {

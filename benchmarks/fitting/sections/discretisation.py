@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import samples, subject
-from benchmarks.densities import cir_log_density
+from benchmarks.fitting import samples, subject
+from benchmarks.fitting.densities import cir_log_density
+from benchmarks.fitting.truth import Process, cir, double_well, ornstein_uhlenbeck
 from benchmarks.results import Row, at_most
 from benchmarks.runner import Context, Outcome, Task, run_tasks
-from benchmarks.truth import Process, cir, double_well, ornstein_uhlenbeck
 
 TITLE = "Discretisation error of the Fokker-Planck likelihood"
 SHIFT_LIMIT = 0.05  # standard errors

@@ -4,10 +4,10 @@ import statistics
 
 import numpy as np
 
-from benchmarks import samples, subject
+from benchmarks.fitting import samples, subject
+from benchmarks.fitting.truth import double_well
 from benchmarks.results import Row, at_most
 from benchmarks.runner import Context
-from benchmarks.truth import double_well
 
 TITLE = "Time of a fit"
 _CASES = ((0.5, 5000, 0.5), (0.01, 100_000, 2.0))  # dt, n, limit in seconds

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import samples, subject
-from benchmarks.densities import cir_log_density
+from benchmarks.fitting import samples, subject
+from benchmarks.fitting.densities import cir_log_density
+from benchmarks.fitting.truth import cir
 from benchmarks.results import Row, at_least, at_most
 from benchmarks.runner import Context, Outcome, Task, run_tasks
-from benchmarks.truth import cir
 
 TITLE = "CIR(3, .3, .2), dt .1: convergence from automatic starts"
 _DT, _LENGTH, _SEEDS = 0.1, 1000, 100

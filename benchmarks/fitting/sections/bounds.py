@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from benchmarks import bounds
+from benchmarks.fitting import bounds
+from benchmarks.fitting.truth import cir, double_well, ornstein_uhlenbeck
 from benchmarks.results import Row, at_most
 from benchmarks.runner import Context
-from benchmarks.truth import cir, double_well, ornstein_uhlenbeck
 
 TITLE = "Information bounds"
 

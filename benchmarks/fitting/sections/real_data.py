@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from benchmarks import subject
-from benchmarks.densities import ckls_euler_log_density
+from benchmarks.fitting import subject
+from benchmarks.fitting.densities import ckls_euler_log_density
+from benchmarks.fitting.truth import Array
 from benchmarks.results import Row, skipped
 from benchmarks.runner import Context, Outcome
-from benchmarks.truth import Array
 
 TITLE = "Real series through the command line"
 RATES, ICE = "us_treasury_10y.csv", "ngrip_10yr.csv"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from benchmarks.truth import Array, Process, stationary_density
+from benchmarks.fitting.truth import Array, Process, stationary_density
 
 COMPLEX_STEP = 1e-30  # the imaginary part; its square is far below rounding, so the derivative is exact to rounding
 _NEGLIGIBLE = 1e-13  # transition probabilities below this are rounding noise of expm and carry no information
@@ -74,7 +74,7 @@ def bound(process: Process, dt: float, n: int, cells: int | None = None) -> Boun
         The bound, extrapolated from `cells` and 1.5 `cells` cells.
 
     Example:
-        >>> from benchmarks.truth import ornstein_uhlenbeck
+        >>> from benchmarks.fitting.truth import ornstein_uhlenbeck
         >>> exact = ou_information(1.0, 0.5, dt=0.5)
         >>> numeric = bound(ornstein_uhlenbeck(), dt=0.5, n=1).information
         >>> bool(abs(numeric / np.where(exact == 0, np.inf, exact) - (exact != 0)).max() < 1e-3)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import samples
-from benchmarks.densities import cir_log_density
-from benchmarks.truth import cir, double_well, ornstein_uhlenbeck, stationary_density
+from benchmarks.fitting import samples
+from benchmarks.fitting.densities import cir_log_density
+from benchmarks.fitting.truth import cir, double_well, ornstein_uhlenbeck, stationary_density
 
 
 def test_a_path_does_not_depend_on_the_other_seeds(tmp_path: Path) -> None:

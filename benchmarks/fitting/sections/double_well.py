@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import bounds, samples, subject
 from benchmarks.criteria import rms
+from benchmarks.fitting import bounds, samples, subject
+from benchmarks.fitting.truth import double_well, drift_error
 from benchmarks.results import Row, at_most
 from benchmarks.runner import Context, Outcome, Task, run_tasks
-from benchmarks.truth import double_well, drift_error
 
 TITLE = "Double well: errors against the information bound"
 LIMIT = 1.1

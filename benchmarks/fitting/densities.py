@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import ive
 
-from benchmarks.truth import Array
+from benchmarks.fitting.truth import Array
 
 
 def cir_log_density(theta: Sequence[float], dt: float, x: Array) -> Array:

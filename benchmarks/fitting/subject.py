@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.fitting.truth import Array, Process
 from benchmarks.runner import Outcome
-from benchmarks.truth import Array, Process
 
 if TYPE_CHECKING:
     from pdekit.fitting.densities.choose import Method
