@@ -27,20 +27,6 @@ class Sine(nn.Module):
         return torch.sin(x)
 
 
-class Tanh(nn.Module):
-    """tanh(x) = 2 sigmoid(2 x) - 1, which takes a third of the time of `torch.tanh` on processors.
-
-    Exact to the rounding of 1, not to that of a tanh(x) near 0: made for large arrays of hidden units. On accelerators
-    and in lower precision it is `torch.tanh`.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The hyperbolic tangent of each element."""
-        if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-            return torch.tanh(x)
-        return 2 * torch.sigmoid(x + x) - 1
-
-
 _KINDS = {
     "tanh": _Kind(nn.Tanh, 1.593, True, True),
     "sigmoid": _Kind(nn.Sigmoid, 1.846, True, True),
@@ -110,4 +96,4 @@ def initialise(layer: nn.Linear, weight_gain: float = 1.0) -> nn.Linear:
     return layer
 
 
-__all__ = ["Activation", "Sine", "Tanh", "check_activation", "gain", "initialise", "saturate"]
+__all__ = ["Activation", "Sine", "check_activation", "gain", "initialise", "saturate"]

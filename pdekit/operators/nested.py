@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import instance_norm, layer_norm
 from torch.overrides import TorchFunctionMode
 
 from pdekit.errors import OperatorError, PdekitError, UnsupportedError
@@ -74,16 +75,16 @@ def _by_autograd(call: Call, reverse: Callable[[], tuple[Any, ...]], forward: Ca
 
 @contextmanager
 def differentiable_kernels() -> Iterator[None]:
-    """Functions written out whose fused kernels lack higher derivatives (attention) or have wrong ones (LayerNorm)."""
+    """Functions written out whose fused kernels lack higher derivatives (attention) or have wrong ones (norms)."""
     with sdpa_kernel(SDPBackend.MATH), _WrittenOut():
         yield
 
 
 class _WrittenOut(TorchFunctionMode):
-    """LayerNorm by its formula: the third derivative of torch's kernel in reverse mode is wrong."""
+    """Normalisations by their formula: the third derivatives of torch's kernels in reverse mode are wrong."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        function = _layer_norm if func is torch.nn.functional.layer_norm else func
+        function: Callable[..., Any] = _FORMULAS.get(func, func)
         return function(*args, **(kwargs or {}))
 
 
@@ -94,11 +95,35 @@ def _layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    dims = tuple(range(-len(normalized_shape), 0))
-    centred = x - x.mean(dims, keepdim=True)
-    y = centred * torch.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
+    y = _normalised(x, tuple(range(-len(normalized_shape), 0)), eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
+
+
+def _instance_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if not use_input_stats:
+        return instance_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    dims = tuple(range(2 - x.ndim, 0))
+    y, each = _normalised(x, dims, eps), (-1, *[1] * len(dims))
+    y = y if weight is None else y * weight.view(each)
+    return y if bias is None else y + bias.view(each)
+
+
+def _normalised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    centred = x - x.mean(dims, keepdim=True)
+    return centred * torch.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
+
+
+_FORMULAS: dict[Any, Callable[..., Any]] = {layer_norm: _layer_norm, instance_norm: _instance_norm}
 
 
 class _GradientsOn(TorchFunctionMode):

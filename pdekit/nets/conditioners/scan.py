@@ -7,7 +7,7 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from pdekit.nets.activation import Activation, Tanh, check_activation, initialise
+from pdekit.nets.activation import Activation, check_activation, initialise
 from pdekit.nets.conditioners.base import Conditioner
 from pdekit.nets.conditioners.checks import check_choice, check_count
 from pdekit.nets.conditioners.recurrence import ExclusiveScan, step_table
@@ -61,9 +61,9 @@ class ScanConditioner:
 
     features: int = 8
     width: int = 16
-    hidden: int = 32
+    hidden: int = 16
     layers: int = 1
-    activation: str = "tanh"
+    activation: str = "silu"
     modulation: ModulationKind = "film"
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class ScanConditionerModule(Conditioner):
     def __init__(self, options: ScanConditioner, dim: int, conditioning_dim: int) -> None:
         super().__init__(dim, options.features, conditioning_dim)
         width, hidden, layers, phi = options.width, options.hidden, options.layers, options.activation
-        self.activation = Tanh() if phi == "tanh" else Activation(phi)
+        self.embedding_activation, self.activation = Activation(phi), Activation(phi, guarded=False)
         # Weights start alike at all positions: a law that holds everywhere is then found sooner.
         weight = (1 - SPREAD_OF_BIAS**2) ** 0.5 * torch.randn(width, 1)
         self.weight = nn.Parameter(weight.repeat(1, dim))
@@ -205,8 +205,7 @@ class ScanConditionerModule(Conditioner):
 
     def _embed(self, x: Tensor, z: Tensor | None, column: _Columns) -> Tensor:
         a = torch.addcmul(column.bias, x[:, column.where], column.weight)
-        e = self.activation(_modulated(self.modulate_embedding, a, z))
-        return e if isinstance(self.activation, Tanh) else e - self.centre
+        return self.embedding_activation(_modulated(self.modulate_embedding, a, z)) - self.centre
 
     def _stream(self, e: Tensor, weights: _Weights, backward: bool, starts: list[Tensor | None]) -> _Stream:
         stream = _Stream([e], [weights.scans[0](e, backward, starts[0])])

@@ -15,7 +15,7 @@ from pdekit.operators.propagation.shapes import innermost_value
 
 
 @rule("softmax")
-def softmax(run: Run, x: Any, dim: Any = None, dtype: Any = None, _stacklevel: int = 3) -> Any:
+def softmax(run: Run, x: Any, dim: Any = None, dtype: Any = None) -> Any:
     """exp(x) / sum exp(x), shifted by the maximum."""
     x = _with_dtype(x, dim, dtype)
     weights = torch.exp(x - torch.amax(innermost_value(x).detach(), dim, keepdim=True))
@@ -29,7 +29,7 @@ def _with_dtype(x: Any, dim: Any, dtype: Any) -> Any:
 
 
 @rule("softmin")
-def softmin(run: Run, x: Any, dim: Any = None, dtype: Any = None, _stacklevel: int = 3) -> Any:
+def softmin(run: Run, x: Any, dim: Any = None, dtype: Any = None) -> Any:
     """softmax(-x)."""
     return softmax(run, -x, dim, dtype)
 
@@ -44,7 +44,7 @@ def logsumexp(run: Run, x: Any, dim: Any, keepdim: bool = False) -> Any:
 
 
 @rule("log_softmax")
-def log_softmax(run: Run, x: Any, dim: Any = None, dtype: Any = None, _stacklevel: int = 3) -> Any:
+def log_softmax(run: Run, x: Any, dim: Any = None, dtype: Any = None) -> Any:
     """x - logsumexp(x)."""
     x = _with_dtype(x, dim, dtype)
     return x - torch.logsumexp(x, dim, keepdim=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdekit.operators.propagation.jet import RULES, Jet, Run, Unsupported
+from pdekit.operators.propagation.jet import RULES, Jet, Run, Unsupported, key
 from pdekit.operators.propagation.registry import register, rule
 from pdekit.operators.propagation.series import Tower, compose
 from pdekit.operators.propagation.shapes import innermost_value
@@ -503,7 +503,8 @@ def rad2deg(run: Run, x: Any) -> Any:
 
 # Constants: what has derivative zero almost everywhere, or none at all, is computed on the value.
 _CONSTANT = (
-    *("sign", "sgn", "floor", "ceil", "round", "trunc", "fix", "heaviside", "floor_divide", Tensor.__floordiv__),
+    *("sign", "sgn", "floor", "ceil", "round", "trunc", "fix", "heaviside", "floor_divide"),
+    *(Tensor.__floordiv__, Tensor.__rfloordiv__, Tensor.__eq__, Tensor.__ne__),
     *("eq", "ne", "lt", "le", "gt", "ge", "not_equal", "less", "less_equal", "greater", "greater_equal"),
     *("isnan", "isinf", "isfinite", "isposinf", "isneginf", "isclose", "allclose", "equal", "signbit"),
     *("logical_and", "logical_or", "logical_not", "logical_xor", "any", "all", "count_nonzero", "nonzero"),
@@ -526,7 +527,7 @@ for _target in _CONSTANT:
     for _home in (torch, Tensor, torch.special):
         _function = getattr(_home, _target, None) if isinstance(_target, str) else _target
         if callable(_function):  # torch.int is a dtype
-            RULES[_function] = _on_value(_function)
+            RULES[key(_function)] = _on_value(_function)
 
 
 @rule("is_nonzero")

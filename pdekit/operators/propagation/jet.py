@@ -250,8 +250,20 @@ Jet.__abs__ = lambda self: torch.abs(self)  # type: ignore[attr-defined]
 
 
 Rule = Callable[..., Any]
-RULES: dict[Any, Rule] = {}  # torch function -> rule(run, *args, **kwargs); filled by the modules of rules
+RULES: dict[Any, Rule] = {}  # key of a torch function -> rule(run, *args, **kwargs); filled by the modules of rules
 OTHERWISE: list[Rule] = []  # the rule for functions without one: rule(run, function, args, kwargs)
+
+
+_REMADE = frozenset(f"__{name}__" for name in ("pow", "rpow", "rsub", "rdiv", "rmod", "floordiv", "rfloordiv"))
+
+
+def key(function: Callable[..., Any]) -> Any:
+    """What a torch function is known by: itself, or its name if it is an operator of tensors written in Python.
+
+    Compiled graphs make those anew, so that they equal nothing.
+    """
+    name = getattr(function, "__name__", None)
+    return name if name in _REMADE else function
 
 
 def apply(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -260,7 +272,7 @@ def apply(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     if run.recording and not torch.is_grad_enabled():
         # What autograd would see as a constant, or differentiate by a backward of its own, must not be followed.
         raise Unsupported("a custom autograd function or a no_grad block")
-    rule = RULES.get(function)
+    rule = RULES.get(key(function))
     if rule is None:
         return OTHERWISE[0](run, function, args, kwargs)
     return rule(run, *args, **kwargs)

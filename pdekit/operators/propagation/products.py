@@ -55,6 +55,33 @@ def div(run: Run, a: Any, b: Any, *, rounding_mode: Any = None) -> Any:
     return run.jet(a.value / b, scaled.coefficients, scaled.system)
 
 
+# In compiled graphs x - a and x / a for a constant tensor a arrive as its reflected methods.
+
+
+@rule(Tensor.__rsub__)
+def reflected_subtract(run: Run, a: Any, b: Any) -> Any:
+    """b - a."""
+    return subtract(run, b, a)
+
+
+@rule(Tensor.__rdiv__)  # __rtruediv__ is the same
+def reflected_div(run: Run, a: Any, b: Any) -> Any:
+    """b / a."""
+    return div(run, b, a)
+
+
+@rule(Tensor.__rpow__)
+def reflected_pow(run: Run, a: Any, b: Any) -> Any:
+    """b to the power a."""
+    return torch.pow(b, a)
+
+
+@rule(Tensor.__rmod__)
+def reflected_remainder(run: Run, a: Any, b: Any) -> Any:
+    """The remainder of b over a."""
+    return torch.remainder(b, a)
+
+
 @rule("addcmul")
 def addcmul(run: Run, x: Any, a: Any, b: Any, *, value: Any = 1) -> Any:
     """x + value a b."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pdekit.operators.propagation.jet import RULES, Unsupported
+from pdekit.operators.propagation.jet import RULES, Unsupported, key
 
 _Rule = TypeVar("_Rule", bound=Callable[..., Any])
 _HOMES = (torch, Tensor, torch.nn.functional, torch.special, torch.linalg)
@@ -33,7 +33,7 @@ def register(rule: Callable[..., Any], *targets: str | Callable[..., Any]) -> No
     follow = _with_torch_keywords(rule)
     for target in targets:
         for function in spellings(target) if isinstance(target, str) else [target]:
-            RULES[function] = follow
+            RULES[key(function)] = _without_flags(function, follow)
 
 
 def rule(*targets: str | Callable[..., Any]) -> Callable[[_Rule], _Rule]:
@@ -44,6 +44,26 @@ def rule(*targets: str | Callable[..., Any]) -> Callable[[_Rule], _Rule]:
         return function
 
     return decorate
+
+
+def _without_flags(function: Callable[..., Any], rule: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule for calls that give `inplace` or `_stacklevel` by position, which compiled graphs pass on."""
+    if getattr(function, "__module__", None) != torch.nn.functional.__name__ or not inspect.isfunction(function):
+        return rule
+    names = list(inspect.signature(function).parameters)
+    flags = [i for i, name in enumerate(names) if name in ("inplace", "_stacklevel")]
+    if not flags:
+        return rule
+
+    def follow(run: Any, *args: Any, **kwargs: Any) -> Any:
+        if any(names[i] == "inplace" and args[i] for i in flags if i < len(args)):
+            raise Unsupported("a function that writes into a tensor")
+        if len(args) <= flags[0]:
+            return rule(run, *args, **kwargs)
+        later = {names[i]: z for i, z in enumerate(args) if i > flags[0] and i not in flags}
+        return rule(run, *args[: flags[0]], **later, **kwargs)
+
+    return follow
 
 
 def _with_torch_keywords(rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,6 +79,7 @@ def _with_torch_keywords(rule: Callable[..., Any]) -> Callable[..., Any]:
 
 def _translated(own: frozenset[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     kwargs = {_ALIASES.get(key, key): z for key, z in kwargs.items()}
+    kwargs.pop("_stacklevel", None)
     if kwargs.pop("out", None) is not None or kwargs.pop("inplace", False):
         raise Unsupported("a function that writes into a tensor")
     for name, position in _POSITIONS:

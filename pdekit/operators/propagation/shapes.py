@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from pdekit.operators.propagation.coefficient import Diagonal, aligned
@@ -232,7 +233,7 @@ def getitem(run: Run, x: Jet, index: Any) -> Jet:
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(p, Jet) for p in parts) or not run.owns(x):
         raise Unsupported("an index that depends on the state")
-    if any(isinstance(p, Tensor | list) or hasattr(p, "__array__") for p in parts):
+    if any(isinstance(p, Tensor | list | ndarray) for p in parts):
         index = _without_ellipsis(parts, x.ndim)
         # Index tensors may move their axes to the front, so directions go last meanwhile.
         return linear(x, lambda z, lead: z.movedim(0, -1)[index].movedim(-1, 0) if lead else z[index])
@@ -526,8 +527,14 @@ def promoted(run: Run, a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands in the dtype in which torch would compute with them; numbers stay what they are."""
     if not (isinstance(a, Tensor | Jet) and isinstance(b, Tensor | Jet)) or a.dtype == b.dtype:
         return a, b
-    dtype = torch.result_type(innermost_value(a), innermost_value(b))
+    dtype = _result_type(innermost_value(a), innermost_value(b))
     return a.to(dtype), b.to(dtype)
+
+
+def _result_type(a: Tensor, b: Tensor) -> torch.dtype:
+    if torch.compiler.is_compiling():  # which can't trace torch.result_type, but knows the dtype of a sum
+        return (a.new_empty([1] * a.ndim) + b.new_empty([1] * b.ndim)).dtype
+    return torch.result_type(a, b)
 
 
 def innermost_value(x: Any) -> Any:
