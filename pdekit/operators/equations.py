@@ -98,7 +98,7 @@ def fokker_planck_operator(
 
 
 def log_fokker_planck_operator(
-    log_p: Callable[..., Any], sde: SDE, score: Score = None, method: Method = Exact(), *, full_output: bool = False
+    log_p: Callable[..., Any], sde: SDE, method: Method = Exact(), *, score: Score = None, full_output: bool = False
 ) -> Operator:
     """(L* p) / p in terms of l = log p.
 
@@ -109,9 +109,9 @@ def log_fokker_planck_operator(
     Args:
         log_p: l(x) or l(t, x), (*batch, d) -> (*batch,), up to a constant.
         sde: The equation, Ito or Stratonovich.
+        method: `Exact()`, `Compressed()` or `Dense()` for log_p; `Exact()`, `Hollow()` or `Dense()` for a score.
         score: grad l as a field s(x) or s(t, x), (*batch, d) -> (*batch, d), if there is one: then log_p is not
             differentiated in x, and a hollow score with diagonal noise makes the cost independent of d.
-        method: `Exact()`, `Compressed()` or `Dense()` for log_p; `Exact()`, `Hollow()` or `Dense()` for a score.
         full_output: Whether calls return an `OperatorResult`, whose `output` is log p (the score if that was given).
 
     Returns:
@@ -119,30 +119,20 @@ def log_fokker_planck_operator(
 
     Source: R. T. Q. Chen and D. Duvenaud, Neural networks with cheap differential operators, NeurIPS 2019, section 5.
     """
-    check_method(method, "log_fokker_planck_operator", _EXACT if score is None else _OF_SCORE)
-    _check_score(score, "log_fokker_planck_operator")
-
-    def compute(call: Call) -> OperatorResult:
-        c = coefficients(sde, call, divergences=2)
-        if score is not None:
-            return _from_score(call, score, c, method)
-        u, drift = _timed(call, scalar=True), 2 * c.tensor_divergence - c.drift
-        result = second_order(u, c.spread, drift, method)  # type: ignore[arg-type]
-        return exact_result(result.value + result.gradient_square() + c.source, result.output, result.plan)
-
-    return _EquationOperator("log_fokker_planck_operator", log_p, sde, compute, full_output)
+    name = "log_fokker_planck_operator"
+    return _EquationOperator(name, log_p, sde, _log_form(name, sde, method, score), full_output)
 
 
 def fokker_planck_residual(
-    log_p: Callable[..., Any], sde: SDE, score: Score = None, method: Method = Exact(), *, full_output: bool = False
+    log_p: Callable[..., Any], sde: SDE, method: Method = Exact(), *, score: Score = None, full_output: bool = False
 ) -> Operator:
     """The residual d_t log p - (L* p) / p, zero where log p solves the Fokker-Planck equation.
 
     Args:
         log_p: l(t, x), (*batch, d) -> (*batch,), normalised or not.
         sde: The equation, Ito or Stratonovich.
-        score: grad l as a field of its own; see `log_fokker_planck_operator`.
         method: See `log_fokker_planck_operator`.
+        score: grad l as a field of its own; see `log_fokker_planck_operator`.
         full_output: Whether calls return an `OperatorResult`.
 
     Returns:
@@ -167,14 +157,15 @@ def fokker_planck_residual(
             "fokker_planck_residual: log_p must take a time, log_p(t, x); for a stationary density use "
             "log_fokker_planck_operator, which is zero there."
         )
-    spatial = log_fokker_planck_operator(log_p, sde, score, method, full_output=True)
+    name = "fokker_planck_residual"
+    spatial = _log_form(name, sde, method, score)
 
     def compute(call: Call) -> OperatorResult:
-        result = spatial(*call.leading, call.x, **call.context)
+        result = spatial(call)
         rate = time_derivative(call)
         return OperatorResult(rate - result.value, result.output, None, result.plan)
 
-    return _EquationOperator("fokker_planck_residual", log_p, sde, compute, full_output)
+    return _EquationOperator(name, log_p, sde, compute, full_output)
 
 
 def probability_current(p: Callable[..., Any], sde: SDE, *, full_output: bool = False) -> Operator:
@@ -199,7 +190,7 @@ def probability_current(p: Callable[..., Any], sde: SDE, *, full_output: bool = 
 
 
 def probability_flow(
-    log_p: Callable[..., Any], sde: SDE, score: Score = None, *, full_output: bool = False
+    log_p: Callable[..., Any], sde: SDE, *, score: Score = None, full_output: bool = False
 ) -> Operator:
     """The velocity J / p = F - div D - D grad log p of the deterministic flow with the same densities.
 
@@ -274,6 +265,22 @@ def takes_time(function: Callable[..., Any]) -> bool:
 def _timed(call: Call, *, scalar: bool = False) -> Call:
     """The call as its function wants it: without the time if it takes none."""
     return replace(call, leading=call.leading if takes_time(call.function) else (), scalar=scalar)
+
+
+def _log_form(operator: str, sde: SDE, method: Method, score: Score) -> Callable[[Call], OperatorResult]:
+    """(L* p) / p of the function of a call, from log p or from its score."""
+    check_method(method, operator, _EXACT if score is None else _OF_SCORE)
+    _check_score(score, operator)
+
+    def compute(call: Call) -> OperatorResult:
+        c = coefficients(sde, call, divergences=2)
+        if score is not None:
+            return _from_score(call, score, c, method)
+        u, drift = _timed(call, scalar=True), 2 * c.tensor_divergence - c.drift
+        result = second_order(u, c.spread, drift, method)  # type: ignore[arg-type]
+        return exact_result(result.value + result.gradient_square() + c.source, result.output, result.plan)
+
+    return compute
 
 
 def _check_score(score: Any, operator: str) -> None:

@@ -1,6 +1,6 @@
 """How an operator is computed: small validated options, passed as `method=`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -78,7 +78,7 @@ class Hutchinson:
     samples: int = 1
     distribution: Distribution = "rademacher"
     seed: int | None = None
-    noise: Tensor | None = None
+    noise: Tensor | None = field(default=None, repr=False)
     bottleneck: bool = False
 
     def __post_init__(self) -> None:
@@ -144,8 +144,8 @@ def _check_count(name: str, value: Any, least: int) -> None:
 
 
 def _check_seed(seed: Any) -> None:
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
-        raise OperatorError(f"seed must be a whole number or None, got {seed!r}.")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63):
+        raise OperatorError(f"seed must be a whole number from 0 to 2^63 - 1 or None, got {seed!r}.")
 
 
 Method = Exact | Hollow | Compressed | Dense | Hutchinson | Within

@@ -84,8 +84,9 @@ class _WrittenOut(TorchFunctionMode):
     """Normalisations by their formula: the third derivatives of torch's kernels in reverse mode are wrong."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        function: Callable[..., Any] = _FORMULAS.get(func, func)
-        return function(*args, **(kwargs or {}))
+        if func in _FORMULAS:
+            func = _FORMULAS[func]
+        return func(*args, **(kwargs or {}))
 
 
 def _layer_norm(

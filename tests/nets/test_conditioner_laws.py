@@ -12,11 +12,14 @@ from pdekit.errors import ModelError
 from pdekit.nets.conditioners.attention import AttentionConditioner
 from pdekit.nets.conditioners.base import Conditioner, ConditionerOptions
 from pdekit.nets.conditioners.convolution import ConvolutionConditioner
+from pdekit.nets.conditioners.masked import MaskedConditioner
 from pdekit.nets.conditioners.pooling import PoolingConditioner
 from pdekit.nets.conditioners.two_stream import HollowTransformerConditioner
 
 DIM = 6
 CASES = {
+    "masked": MaskedConditioner(),
+    "masked-blocks": MaskedConditioner(hidden=(16, 16, 16), block=2, rank=3),
     "mean": PoolingConditioner(),
     "mean-deep": PoolingConditioner(hidden=(16, 8, 16), particle_dim=2, modulation="concatenate"),
     "max": PoolingConditioner(pool="max", particle_dim=3),
@@ -34,6 +37,7 @@ CASES = {
     "channels": ConvolutionConditioner(shape=(3,), channels=2),
 }
 SMALL = {
+    "masked": MaskedConditioner(features=2, hidden=(4,)),
     "mean": PoolingConditioner(features=2, hidden=(3,)),
     "max": PoolingConditioner(features=2, hidden=(3,), pool="max"),
     "logsumexp": PoolingConditioner(features=2, hidden=(3,), pool="logsumexp"),

@@ -174,7 +174,7 @@ METHODS = {
     "no samples": (lambda: Hutchinson(0), "samples must be a whole number of at least 1, got 0"),
     "half samples": (lambda: Hutchinson(2.5), "got 2.5"),
     "distribution": (lambda: Hutchinson(distribution="uniform"), "rademacher.*got 'uniform'"),
-    "seed": (lambda: Hutchinson(seed=0.5), "seed must be a whole number or None, got 0.5"),
+    "seed": (lambda: Hutchinson(seed=0.5), "seed must be a whole number from 0 .* or None, got 0.5"),
     "noise": (lambda: Hutchinson(noise=3), r"noise must be a tensor \(samples, \*batch, d\), got int"),
     "noise without samples": (lambda: Hutchinson(noise=torch.ones(3)), r"got \(3,\)"),
     "noise of another batch": (

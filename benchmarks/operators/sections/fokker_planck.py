@@ -32,7 +32,7 @@ def _row(dim: int, batch: int, device: torch.device, context: Context) -> Row:
     right = truth.double(problem).residual(t.double(), few.double(), brute=brute)
     problem, x, t = problem.to(device), x.to(device), t.to(device)
     sde = SDE(problem.drift, problem.diffusion, dim=dim)
-    operator = fokker_planck_residual(problem.log_density, sde, problem.score)
+    operator = fokker_planck_residual(problem.log_density, sde, score=problem.score)
     with torch.no_grad(), _full_precision():
         ways = {"forward": Way(lambda: problem(t, x)), "residual": Way(lambda: operator(t, x), right, limit=1e-3)}
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
