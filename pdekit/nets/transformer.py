@@ -11,7 +11,7 @@ from pdekit.errors import ModelError
 from pdekit.nets.activation import Activation, check_activation, gain, initialise
 from pdekit.nets.conditioners.checks import check_count, counts
 
-_TILE = 8192  # entries of the state that go through the network together where no gradient is recorded
+_TILE = 2**15  # entries of the state that go through the network together where no gradient is recorded
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class MLPTransformer:
         read-out      f_i = V a + b + s x_i + S h_i
 
     The gate makes products of what x_i and h_i carry, which most equations of motion are made of; s and S make every
-    affine function of x_i and h_i exact. x_i enters by broadcasting alone, so a Taylor series in x_i passes cheaply.
+    affine function of x_i and h_i exact.
 
     Args:
         hidden: The number of units in each hidden layer. On CPUs the first one sets the cost of the whole network: it
@@ -68,17 +68,13 @@ class MLPTransformerModule(nn.Module):
         super().__init__()
         self.features, self.channels = features, channels
         first, phi = options.hidden[0], gain(options.activation)
-        gates = 2 if options.gated else 1
-        # One matrix product for all that is linear in h: the gates, then the direct part.
-        self.sizes = [first] * gates + [channels]
-        self.from_h = initialise(nn.Linear(features, sum(self.sizes)), (features / (features + 1)) ** 0.5)
-        self.from_x = nn.Parameter(torch.randn(gates, first) / (features + 1) ** 0.5)
-        self.skip = nn.Parameter(torch.randn(channels) / 2)
+        # On (x_i, h_i); one layer for each part, since parts of a wider one would not be contiguous.
+        self.gates = nn.ModuleList(initialise(nn.Linear(1 + features, first)) for _ in range(1 + options.gated))
+        self.direct = initialise(nn.Linear(1 + features, channels), 0.5)
+        nn.init.normal_(self.direct.weight[:, 0], std=0.5)
         self.activation = Activation(options.activation, guarded=False)
         self.layers = nn.ModuleList(initialise(nn.Linear(*widths), phi) for widths in pairwise(options.hidden))
         self.readout = initialise(nn.Linear(options.hidden[-1], channels), phi / 2**0.5)
-        with torch.no_grad():
-            self.from_h.weight[-channels:] /= 2
 
     def forward(self, x: Tensor, h: Tensor, channel: int | None = None) -> Tensor:
         """f (*batch, d), or (*batch, d, channels) if there are several, of x (*batch, d) and h (*batch, d, features).
@@ -95,15 +91,15 @@ class MLPTransformerModule(nn.Module):
         return f.reshape(*x.shape, *f.shape[1:])
 
     def _tau(self, x: Tensor, h: Tensor, channel: int | None) -> Tensor:
-        *gates, direct = self.from_h(h).split(self.sizes, dim=-1)
-        x = x.unsqueeze(-1)
-        a = self.activation(x * self.from_x[0] + gates[0])
-        if len(gates) == 2:
-            a = a * (x * self.from_x[1] + gates[1])
+        z = torch.cat([x.unsqueeze(-1), h], -1)
+        a = self.activation(self.gates[0](z))
+        for gate in self.gates[1:]:
+            a = a * gate(z)
         for layer in self.layers:
             a = self.activation(layer(a))
         keep = slice(None) if channel is None else slice(channel, channel + 1)
-        f = F.linear(a, self.readout.weight[keep], self.readout.bias[keep]) + x * self.skip[keep] + direct[..., keep]
+        f = F.linear(a, self.readout.weight[keep], self.readout.bias[keep])
+        f = f + F.linear(z, self.direct.weight[keep], self.direct.bias[keep])
         return f.squeeze(-1) if self.channels == 1 or channel is not None else f
 
 

@@ -42,11 +42,11 @@ def hollow_jet(call: Call, order: int, *, check: bool) -> tuple[Any, list[Any]]:
 
 def _hollow_jet(call: Call, order: int) -> tuple[Any, list[Any]]:
     h = call.on(call.function.condition).at(call.x)  # type: ignore[attr-defined]
+    keep_freed_memory(call.x)
     rows = max(1, _PAIRS // call.dim)
     if not _separable_in_rows(call, h) or call.batch.numel() <= rows:
         return _transformer_jet(call, call.x, h, order)
     # A few rows at a time: what the transformer holds for each state and dimension stays in the cache.
-    keep_freed_memory(call.x)
     tiles = zip(call.x.flatten(0, -2).split(rows), h.flatten(0, call.x.ndim - 2).split(rows), strict=True)
     parts = [_transformer_jet(call, x, h_of_rows, order) for x, h_of_rows in tiles]
     columns = zip(*(derivatives for _, derivatives in parts), strict=True)

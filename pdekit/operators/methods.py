@@ -144,8 +144,8 @@ def _check_count(name: str, value: Any, least: int) -> None:
 
 
 def _check_seed(seed: Any) -> None:
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63):
-        raise OperatorError(f"seed must be a whole number from 0 to 2^63 - 1 or None, got {seed!r}.")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**64):
+        raise OperatorError(f"seed must be a whole number from 0 to 2^64 - 1 or None, got {seed!r}.")
 
 
 Method = Exact | Hollow | Compressed | Dense | Hutchinson | Within

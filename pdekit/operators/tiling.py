@@ -86,7 +86,7 @@ def keep_freed_memory(like: Tensor) -> None:
     glibc hands such blocks back to the system, whose fresh pages then cost more than the arithmetic. The first large
     block that is freed raises that threshold to its size (at most 32 MB).
     """
-    if like.device.type == "cpu":
+    if like.device.type == "cpu" and not torch.compiler.is_compiling():
         _free_a_large_block()
 
 

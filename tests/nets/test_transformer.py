@@ -33,15 +33,13 @@ def inputs(*batch, features=4, dtype=torch.float64):
 
 def by_hand(tau, x, h):
     """One entry x and its features h, as the documented formula has it."""
-    count, channels = tau.from_x.shape[1], tau.channels
-    u = tau.from_h.weight @ h + tau.from_h.bias
-    gates, direct = u[:-channels].view(-1, count), u[-channels:]
-    a = tau.activation(tau.from_x[0] * x + gates[0])
+    gates = [gate.weight[:, 0] * x + gate.weight[:, 1:] @ h + gate.bias for gate in tau.gates]
+    a = tau.activation(gates[0])
     if len(gates) == 2:
-        a = a * (tau.from_x[1] * x + gates[1])
+        a = a * gates[1]
     for layer in tau.layers:
         a = tau.activation(layer(a))
-    return tau.readout(a) + tau.skip * x + direct
+    return tau.readout(a) + tau.direct.weight[:, 0] * x + tau.direct.weight[:, 1:] @ h + tau.direct.bias
 
 
 def test_it_is_the_formula_at_each_entry(options, channels):
@@ -95,8 +93,8 @@ def test_tiles_change_nothing(options, monkeypatch, channel):
 def test_tiles_are_used_where_no_gradient_is_recorded():
     tau = MLPTransformer().build(2)
     calls = []
-    tau.from_h.register_forward_hook(lambda *_: calls.append(1))
-    x, h = inputs(3, 8192, features=2, dtype=torch.float32)
+    tau.gates[0].register_forward_hook(lambda *_: calls.append(1))
+    x, h = inputs(3, 2**15, features=2, dtype=torch.float32)
     tau(x, h)
     assert len(calls) == 1
     with torch.no_grad():
@@ -110,10 +108,9 @@ def test_it_can_be_affine_in_the_entry_and_in_the_features(options):
         tau.readout.weight.zero_()
         tau.readout.bias.zero_()
     x, h = inputs(9)
-    direct = tau.from_h.weight[-1], tau.from_h.bias[-1]
-    torch.testing.assert_close(tau(x, h), tau.skip * x + h @ direct[0] + direct[1])
-    assert tau.skip != 0
-    assert direct[0].all()
+    weight, bias = tau.direct.weight[0], tau.direct.bias
+    torch.testing.assert_close(tau(x, h), weight[0] * x + h @ weight[1:] + bias)
+    assert weight.all()
 
 
 def test_a_bounded_gate_grows_linearly():

@@ -13,7 +13,7 @@ from pdekit.operators.propagation.compression import compressed_layer
 from pdekit.operators.propagation.jet import Jet, Run, Unsupported
 from pdekit.operators.propagation.registry import rule
 from pdekit.operators.propagation.series import add, multiply, scale, system_of
-from pdekit.operators.propagation.shapes import batched, promoted
+from pdekit.operators.propagation.shapes import batched, filled, promoted
 
 
 @rule("add")
@@ -128,15 +128,8 @@ def _apply_weight(run: Run, x: Jet, weight: Any) -> Jet:
 
 def _projected(x: Jet, k: int, weight: Any) -> Any:
     c = x.coefficients[k - 1]
-    c = c if isinstance(c, Weighted) else _filled(x.dense(k), x.shape, -1)
+    c = c if isinstance(c, Weighted) else filled(x.dense(k), x.shape, -1)
     return None if c is None else Projected(c, weight)
-
-
-def _filled(c: Any, shape: Sequence[int], axis: int) -> Any:
-    """A coefficient whose axis of size 1 stands for all entries, with all entries: before a sum over that axis."""
-    if c is None or c.shape[axis] == shape[axis]:
-        return c
-    return c.expand(*c.shape[:axis], shape[axis], *(c.shape[axis + 1 :] if axis + 1 else ()))
 
 
 @rule("matmul", "bmm", "mm", "mv")
@@ -158,7 +151,7 @@ def matmul(run: Run, a: Any, b: Any) -> Any:
 def _summable(run: Run, z: Any, axis: int) -> Any:
     if not run.owns(z):
         return z
-    return run.jet(z.value, [_filled(z.dense(k), z.shape, axis) for k in range(1, run.order + 1)], z.system)
+    return run.jet(z.value, [filled(z.dense(k), z.shape, axis) for k in range(1, run.order + 1)], z.system)
 
 
 @rule(Tensor.matmul)
@@ -295,7 +288,7 @@ class _Einsum:
             return jet.full(k)
         c = jet.dense(k)
         for axis, letter in enumerate(term, start=-len(term)):
-            c = c if letter in self.right else _filled(c, jet.shape, axis)
+            c = c if letter in self.right else filled(c, jet.shape, axis)
         return c
 
     def __call__(self, parts: dict[int, Any], directed: set[int], *, keep: bool) -> Any:

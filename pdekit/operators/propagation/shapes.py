@@ -298,22 +298,32 @@ def cat(run: Run, tensors: Sequence[Any], dim: int = 0) -> Jet:
 
 
 def _cat_with_constants(run: Run, tensors: Sequence[Any], dim: int) -> Jet | None:
-    # cat([t, x]) of the plain state: directions keep moving one feature each, only further to the right.
+    """cat([t, x]): directions keep moving one feature each, only further to the right, and shared axes stay shared."""
     owned = [i for i, z in enumerate(tensors) if run.owns(z)]
     jet = tensors[owned[0]]
-    first = jet.coefficients[0]
-    if dim != -1 or len(owned) != 1 or not isinstance(first, Diagonal):
+    if dim != -1 or len(owned) != 1:
         return None
     before = sum(z.shape[-1] for z in tensors[: owned[0]])
     after = sum(z.shape[-1] for z in tensors[owned[0] + 1 :])
     value = torch.cat([jet.value if i == owned[0] else z for i, z in enumerate(tensors)], -1)
     if value.dtype != jet.dtype:
         return None
-    coefficients: list[Any] = [Diagonal(first.count, first.start + before, first.scale)]
-    for k in range(2, run.order + 1):
-        c = jet.full(k)
-        coefficients.append(None if c is None else torch.nn.functional.pad(c, (before, after)))
+    coefficients: list[Any] = []
+    for k in range(1, run.order + 1):
+        c = jet.coefficients[k - 1]
+        if isinstance(c, Diagonal):
+            coefficients.append(Diagonal(c.count, c.start + before, c.scale))
+        else:
+            c = filled(jet.dense(k), jet.shape, -1)
+            coefficients.append(None if c is None else torch.nn.functional.pad(c, (before, after)))
     return run.jet(value, coefficients, jet.system)
+
+
+def filled(c: Any, shape: Sequence[int], axis: int) -> Any:
+    """A coefficient whose axis of size 1 stands for all entries, with all entries: before a sum over that axis."""
+    if c is None or c.shape[axis] == shape[axis]:
+        return c
+    return c.expand(*c.shape[:axis], shape[axis], *(c.shape[axis + 1 :] if axis + 1 else ()))
 
 
 @rule("stack")

@@ -377,6 +377,7 @@ COMPILED = [
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled(name):
+    torch._dynamo.reset()
     network, x = built(name), state()
     compiled = torch.compile(laplacian(network), fullgraph=True, backend="aot_eager")
     close(compiled(x), laplacians(network, x))
