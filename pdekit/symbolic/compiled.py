@@ -88,9 +88,9 @@ class Compiled:
     def __call__(self, t: Any, x: Tensor, theta: Tensor | None = None) -> Tensor:
         """The values at `x`; the class states the shapes."""
         dim = len(self.state)
-        if not isinstance(x, Tensor) or not x.is_floating_point():
+        if not _like_tensor(x) or not x.dtype.is_floating_point:
             raise InputError(
-                f"x must be a floating-point tensor, got {x.dtype if isinstance(x, Tensor) else type(x).__name__}."
+                f"x must be a floating-point tensor, got {x.dtype if _like_tensor(x) else type(x).__name__}."
             )
         if x.ndim == 0 or x.shape[-1] != dim:
             raise InputError(f"x must have shape (*batch, {dim}) with one column per state, got {tuple(x.shape)}.")
@@ -111,7 +111,7 @@ class Compiled:
         return self._assemble([registers[i] for i in self._results], batch, x)
 
     def _time(self, t: Any, x: Tensor) -> Tensor:
-        if not isinstance(t, Tensor):
+        if not _like_tensor(t):
             if t is None:
                 raise InputError(f"The expressions depend on the time {self.time}, but t is None.")
             return torch.full((), float(t), dtype=x.dtype, device=x.device)
@@ -140,7 +140,7 @@ class Compiled:
     def _assemble(self, values: list[Any], batch: torch.Size, x: Tensor) -> Tensor:
         columns = []
         for value in values:
-            if not isinstance(value, Tensor):
+            if not _like_tensor(value):
                 value = torch.full((), value, dtype=x.dtype, device=x.device)
             columns.append(value if value.shape == batch else value.expand(batch))
         if not self.shape:
@@ -151,3 +151,8 @@ class Compiled:
             return x.new_zeros((*batch, *self.shape))
         stacked = torch.stack(columns, dim=-1)
         return stacked if len(self.shape) == 1 else stacked.reshape(*batch, *self.shape)
+
+
+def _like_tensor(z: Any) -> bool:
+    # Tensors, and what stands in for them when torch functions are traced: Taylor series, for one.
+    return isinstance(z, Tensor) or (hasattr(type(z), "__torch_function__") and hasattr(z, "dtype"))

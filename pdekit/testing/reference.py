@@ -1,0 +1,117 @@
+"""A numerical transition density of a scalar SDE: central differences and SciPy's eigensolver, extrapolated.
+
+Written apart from the finite-volume generator of `pdekit.fokker_planck`, which it serves to certify: another
+coordinate (x itself), another discretisation, another eigensolver.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.integrate import cumulative_simpson
+from scipy.linalg import eigh_tridiagonal
+from torch import Tensor
+
+from pdekit.errors import InputError, NumericalError, UnsupportedError
+from pdekit.sde import SDE
+from pdekit.testing.plain import ito_drift
+
+_FINE = 4  # points per cell of the quadrature of the drift
+
+
+@dataclass(frozen=True)
+class ReferenceTransition:
+    """p(x1, dt | x0) on a grid.
+
+    Attributes:
+        x: The grid, (n,).
+        density: For each dt one row, (len(dts), n).
+        error: For each dt the L1 distance to the solution on the next coarser grid after extrapolation, over 15: an
+            estimate of its own error.
+    """
+
+    x: np.ndarray
+    density: np.ndarray
+    error: np.ndarray
+
+    def integral(self, values: np.ndarray) -> np.ndarray:
+        """The integral over x of values on the grid (..., n)."""
+        return np.sum(values, -1) * (self.x[1] - self.x[0])
+
+
+def reference_transition(
+    sde: SDE, x0: float, dts: np.ndarray, lower: float, upper: float, *, cells: int = 240
+) -> ReferenceTransition:
+    """Solve the Fokker-Planck equation of an autonomous scalar SDE from a point, with reflecting ends.
+
+    The probabilities of cells of equal width jump to their neighbours with rates D/h^2 sqrt(p_s(neighbour) / p_s),
+    p_s being the stationary density: reversible, so that SciPy's symmetric tridiagonal eigensolver gives all times at
+    once. Second order in h; three grids, each of half the width, are extrapolated to order four, and their
+    disagreement is the error estimate.
+
+    Args:
+        sde: One state, coefficients that don't depend on time, Ito or Stratonovich.
+        x0: The start.
+        dts: Elapsed times (k,).
+        lower: The lower end: far enough for no mass to reach it, or where the process reflects.
+        upper: The upper end.
+        cells: Cells of the coarsest grid.
+
+    Raises:
+        UnsupportedError: If the SDE has several states.
+        InputError: If x0 is not inside.
+        NumericalError: If coefficients are not finite and positive in between.
+    """
+    if sde.dim != 1:
+        raise UnsupportedError(f"The reference solution is for one state, this equation has {sde.dim}.")
+    if not lower < x0 < upper:
+        raise InputError(f"x0 = {x0} must lie between {lower} and {upper}.")
+    width = (upper - lower) / cells
+    # x0 is the centre of a cell on every grid: cell centres are x0 + k h, refined by odd factors.
+    grids = [_solve(sde, x0, dts, lower, upper, width / factor) for factor in (1, 3, 9)]
+    (x, coarse), (_, middle), (_, fine) = (_on_coarse(g, width, x0, lower, upper) for g in grids)
+    first, second = (9 * middle - coarse) / 8, (9 * fine - middle) / 8
+    step = x[1] - x[0]
+    return ReferenceTransition(x, second, np.abs(second - first).sum(-1) * step / 80)
+
+
+def _solve(sde: SDE, x0: float, dts: np.ndarray, lower: float, upper: float, h: float) -> tuple[np.ndarray, np.ndarray]:
+    below, above = int((x0 - lower) / h), int((upper - x0) / h)
+    x = x0 + h * np.arange(-below, above + 1)
+    fine = np.linspace(x[0], x[-1], _FINE * (len(x) - 1) + 1)
+    f, g = _coefficients(sde, fine)
+    tensor = 0.5 * g * g
+    if not np.isfinite(f).all() or not (tensor > 0).all():
+        raise NumericalError(f"The coefficients are not finite, or the noise vanishes, between {lower} and {upper}.")
+    log_stationary = cumulative_simpson(f / tensor, x=fine, initial=0.0) - np.log(tensor)
+    ls, faces = log_stationary[::_FINE], tensor[_FINE // 2 :: _FINE]
+    off = faces / h**2
+    up, down = off * np.exp(np.diff(ls) / 2), off * np.exp(-np.diff(ls) / 2)
+    diagonal = -np.concatenate([up, [0]]) - np.concatenate([[0], down])
+    values, vectors = eigh_tridiagonal(diagonal, off)
+    start = vectors[below]
+    kernel = np.exp(np.minimum(values, 0.0) * np.asarray(dts)[:, None]) * start @ vectors.T
+    return x, kernel * np.exp((ls - ls[below]) / 2) / h
+
+
+def _coefficients(sde: SDE, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    states = torch.tensor(x, dtype=torch.float64).unsqueeze(-1)
+    t = torch.zeros((), dtype=torch.float64)
+    drift = torch.func.vmap(lambda z: ito_drift(sde, t, z))(states)
+    return drift[:, 0].detach().numpy(), sde.diffusion(t, states).detach().reshape(-1).numpy()
+
+
+def _on_coarse(
+    grid: tuple[np.ndarray, np.ndarray], width: float, x0: float, lower: float, upper: float
+) -> tuple[np.ndarray, np.ndarray]:
+    x, density = grid
+    below, above = int((x0 - lower) / width), int((upper - x0) / width)
+    wanted = x0 + width * np.arange(-below, above + 1)
+    index = np.clip(np.rint((wanted - x[0]) / (x[1] - x[0])).astype(int), 0, len(x) - 1)
+    return wanted, density[:, index]
+
+
+LogDensity = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x0, x1, dt) -> log p, each (n, 1), (n, 1), (n,) -> (n,)
+
+__all__ = ["LogDensity", "ReferenceTransition", "reference_transition"]

@@ -1,0 +1,138 @@
+"""`check_sde`: an SDE is what it declares, and its formulas say what its code computes."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import jacrev
+
+from pdekit import operators
+from pdekit.sde import SDE
+from pdekit.symbolic.evaluation import evaluate
+from pdekit.symbolic.model import SymbolicSDE
+from pdekit.symbolic.oracles import Equation
+from pdekit.testing import plain
+from pdekit.testing.comparison import DEFAULT_LIMIT, CheckFailure, compare
+from pdekit.testing.row_check import check_rowwise
+
+_TIMES = (0.25, 1.5)
+
+
+def check_sde(
+    sde: SDE,
+    *,
+    model: SymbolicSDE | None = None,
+    params: dict[str, float] | None = None,
+    points: Tensor | None = None,
+    seed: int = 0,
+    limit: float = DEFAULT_LIMIT,
+) -> None:
+    """Check an SDE: shapes, rows, what it declares about its noise, its Ito drift, and its formulas.
+
+    1. Drift and diffusion have the declared shapes and act on each row by itself, for every shape of batch.
+    2. Noise declared additive does not depend on the state; a separable g_i depends on x_i alone; autonomous
+       coefficients don't depend on the time.
+    3. `pdekit.ito_drift` of it is f_i + 1/2 sum_jk G_jk d_j G_ik, by plain forward mode.
+    4. If a model is given: coefficients and Ito drift are those of its formulas, in thirty digits.
+
+    Args:
+        sde: The equation, with coefficients made of torch operations.
+        model: The formulas that it was made from.
+        params: The values of the model's parameters; by default its example values.
+        points: States (n, d) in float64; by default drawn inside the domain.
+        seed: Seed of the states.
+        limit: How far values may be off, in units of eps sum|terms|.
+
+    Raises:
+        CheckFailure: With what was declared and what was found.
+
+    Example:
+        >>> from pdekit import models
+        >>> model = models.double_well()
+        >>> check_sde(model.at(**model.defaults), model=model)
+        >>> wrong = SDE(lambda t, x: -x, lambda t, x: 1 + 0 * x.flip(-1) + x.roll(1, -1) ** 2, dim=2, separable=True)
+        >>> check_sde(wrong)
+        Traceback (most recent call last):
+        pdekit.testing.comparison.CheckFailure: sde: declared separable, but g_1 changes with x_2
+    """
+    x = _points(sde, seed) if points is None else points
+    for part in (sde.drift, sde.diffusion):
+        shape = part(torch.tensor(_TIMES[0], dtype=torch.float64), x).shape
+        expected = x.shape if part is sde.drift or sde.noise_type == "diagonal" else (*x.shape, sde.noise_dim)
+        if tuple(shape) != tuple(expected):
+            name = "drift" if part is sde.drift else "diffusion"
+            raise CheckFailure("sde", f"the {name} must have shape {tuple(expected)}, got {tuple(shape)}")
+        if not any(np.isfinite(sde.domain).flatten()):
+            check_rowwise(lambda t, x, part=part: part(t, x), sde.dim, time=_TIMES[0])  # type: ignore[misc]
+    for state in x:
+        _check_declared(sde, state)
+    _check_ito_drift(sde, x, limit)
+    if model is not None:
+        _check_formulas(sde, model, dict(params or model.defaults), x, limit)
+
+
+def _points(sde: SDE, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(8, sde.dim, generator=generator, dtype=torch.float64)
+    columns = []
+    for i, (low, high) in enumerate(sde.domain):
+        low = -2.0 if np.isinf(low) and np.isinf(high) else high - 4.0 if np.isinf(low) else low
+        high = low + 4.0 if np.isinf(high) else high
+        columns.append(low + (high - low) * (0.05 + 0.9 * uniform[:, i]))
+    return torch.stack(columns, -1)
+
+
+def _check_declared(sde: SDE, x: Tensor) -> None:
+    t = torch.tensor(_TIMES[0], dtype=torch.float64)
+    slopes = jacrev(lambda z: sde.diffusion(t, z))(x)
+    if sde.noise_type == "additive" and bool((slopes != 0).any()):
+        raise CheckFailure("sde", f"declared additive, but the diffusion changes with the state at {x.tolist()}")
+    if sde.separable:
+        off = slopes * (1 - torch.eye(sde.dim, dtype=torch.float64))
+        if bool((off != 0).any()):
+            i, j = (int(k) for k in (off != 0).nonzero()[0])
+            raise CheckFailure("sde", f"declared separable, but g_{i + 1} changes with x_{j + 1}")
+    if sde.autonomous:
+        for name in ("drift", "diffusion"):
+            a, b = (getattr(sde, name)(torch.tensor(s, dtype=torch.float64), x) for s in _TIMES)
+            if not torch.equal(a, b):
+                raise CheckFailure("sde", f"declared autonomous, but the {name} changes with the time")
+
+
+def _check_ito_drift(sde: SDE, x: Tensor, limit: float) -> None:
+    t = torch.tensor(_TIMES[0], dtype=torch.float64)
+    expected = torch.stack([plain.ito_drift(sde, t, row) for row in x])
+    got = operators.ito_drift(sde)(t, x)
+    unit = torch.finfo(x.dtype).eps * (1 + float(expected.abs().max()))
+    error = float((got - expected).detach().abs().max())
+    if not error <= limit * unit:
+        raise CheckFailure("sde", f"the Ito drift is off by {error:.3g}", units=error / unit)
+
+
+def _check_formulas(sde: SDE, model: SymbolicSDE, params: dict[str, float], x: Tensor, limit: float) -> None:
+    equation = Equation.of(model)
+    diagonal = [model.diffusion_matrix[i, i] for i in range(model.dim)]
+    matrix = diagonal if sde.noise_type == "diagonal" else list(model.diffusion_matrix.flat())
+    t = torch.tensor(_TIMES[0], dtype=torch.float64)
+    symbols = (*model.state, model.time, *model.param_symbols)
+    fixed = [float(t), *(float(params[name]) for name in model.param_names)]
+    rows = np.column_stack([x.numpy(), np.tile(fixed, (len(x), 1))])
+    parts: dict[str, tuple[Any, list[Any]]] = {
+        "drift": (sde.drift, list(model.drift)),
+        "diffusion": (sde.diffusion, matrix),
+        "Ito drift": (operators.ito_drift(sde), list(equation.ito_drift())),
+        "Ito drift of the model's Ito form": (model.ito().at(**params).drift, list(equation.ito_drift())),
+    }
+    for name, (function, formulas) in parts.items():
+        got = function(t, x)
+        found = compare(got, evaluate(formulas, symbols, rows), torch.float64, tuple(got.shape))
+        if not found.within(limit):
+            raise CheckFailure(
+                "sde",
+                f"the {name} differs from its formula at x = {x[found.row].tolist()}\n  {found}",
+                units=found.units,
+            )
+
+
+__all__ = ["check_sde"]

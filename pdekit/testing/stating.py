@@ -1,0 +1,97 @@
+"""Trials stated as text, as the message of a failure prints them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sympy
+from sympy import Expr, ImmutableMatrix, Symbol
+
+from pdekit.errors import InputError
+from pdekit.sde import Convention, NoiseType
+from pdekit.symbolic import parse_expression
+from pdekit.symbolic.oracles import Equation
+from pdekit.testing.equations import SymbolicEquation
+from pdekit.testing.functions import TIME, Columns, HollowColumns, Layered, state_symbols
+from pdekit.testing.specifications import Coefficients
+
+Text = str | float | Expr
+
+
+def vector(*entries: Text, dim: int | None = None) -> Columns:
+    """A vector field of x1 ... xd and t, one entry per state.
+
+    Example:
+        >>> vector("x1*x2", "sin(t)")
+        testing.vector('x1*x2', 'sin(t)', dim=2)
+    """
+    d = len(entries) if dim is None else dim
+    return Columns(d, _read(entries, [*state_symbols(d), TIME]))
+
+
+def scalar(entry: Text, dim: int) -> Columns:
+    """A scalar function of x1 ... xd and t."""
+    return Columns(dim, _read([entry], [*state_symbols(dim), TIME]), scalar=True)
+
+
+def layered(
+    weight: Sequence[Sequence[Text]], bias: Sequence[Text], outer: Sequence[Text], *, scalar: bool = False
+) -> Layered:
+    """g(W x + b) with g in z1 ... zh and t."""
+    inner = [Symbol(f"z{i + 1}", real=True) for i in range(len(weight))]
+    return Layered(_matrix(weight, []), _read(bias, []), _read(outer, [*inner, TIME]), scalar)
+
+
+def hollow(features: Sequence[Sequence[Text]], tau: Sequence[Text]) -> HollowColumns:
+    """f_i = tau_i(x_i, h_i): row i of `features` in the other states and t, tau_i in x_i and h1 ... hk."""
+    state = state_symbols(len(tau))
+    count = len(features[0]) if features else 0
+    inner = [Symbol(f"h{j + 1}", real=True) for j in range(count)]
+    for i, row in enumerate(_matrix(features, [*state, TIME]).tolist()):
+        if any(state[i] in e.free_symbols for e in row):
+            raise InputError(f"Row {i} of the features must not contain {state[i]}: {row}.")
+    return HollowColumns(len(tau), _matrix(features, [*state, TIME]), _read(tau, [*state, *inner]))
+
+
+def equation(
+    drift: Sequence[Text],
+    diffusion: Sequence[Sequence[Text]],
+    *,
+    convention: Convention = "ito",
+    noise_type: NoiseType = "general",
+    separable: bool = False,
+) -> SymbolicEquation:
+    """dX = f dt + G dW in x1 ... xd and t; G as rows, also for diagonal noise."""
+    state = state_symbols(len(drift))
+    symbols = [*state, TIME]
+    return SymbolicEquation(
+        Equation(state, TIME, _read(drift, symbols), _matrix(diffusion, symbols), convention), noise_type, separable
+    )
+
+
+def coefficients(
+    drift: Sequence[Text],
+    factor: Sequence[Sequence[Text]] | None = None,
+    tensor: Sequence[Sequence[Text]] | None = None,
+    potential: Text = 0,
+) -> Coefficients:
+    """b, C = S S^T or C itself, and c of a second-order operator."""
+    symbols = [*state_symbols(len(drift)), TIME]
+    s, c = (None if m is None else _matrix(m, symbols) for m in (factor, tensor))
+    return Coefficients(_read(drift, symbols), s, c, _read([potential], symbols)[0])
+
+
+def _read(entries: Sequence[Text], symbols: Sequence[Symbol]) -> tuple[Expr, ...]:
+    return tuple(_entry(e, symbols) for e in entries)
+
+
+def _entry(entry: Any, symbols: Sequence[Symbol]) -> Expr:
+    if isinstance(entry, str):
+        return parse_expression(entry, {s.name: s for s in symbols})
+    return sympy.sympify(entry, strict=True)
+
+
+def _matrix(rows: Sequence[Sequence[Text]], symbols: Sequence[Symbol]) -> ImmutableMatrix:
+    return ImmutableMatrix([[_entry(e, symbols) for e in row] for row in rows])
+
+
+__all__ = ["coefficients", "equation", "hollow", "layered", "scalar", "vector"]
