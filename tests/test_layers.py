@@ -26,7 +26,7 @@ LEVEL = {
     "ode": 3,
     "flows": 4,
     "fokker_planck": 5,
-    "testing": 5.5,  # shipped for users: sees everything below fitting, and `cli.verify` alone may import it
+    "testing": 5.5,  # shipped for users: sees everything below fitting, and `cli.verify_command` alone may import it
     "fitting": 6,
     "cli": 7,
     "__main__": 8,
@@ -97,8 +97,8 @@ def complaint(item: Import) -> str | None:
     if there not in LEVEL:
         return f"{item}: name the module that defines it, not the public map"
     if there == "testing" and here != "testing":
-        lazily = item.module == "pdekit.cli.verify" and item.when == "function"
-        return None if lazily else f"{item}: only a function of pdekit.cli.verify may"
+        lazily = item.module == "pdekit.cli.verify_command" and item.when in ("function", "typing")
+        return None if lazily else f"{item}: only a function of pdekit.cli.verify_command may"
     if here != there and LEVEL[there] >= LEVEL[here]:
         return f"{item}: {here} (level {LEVEL[here]}) may not know {there} (level {LEVEL[there]})"
     return None
@@ -161,8 +161,8 @@ def tree(tmp_path: Path, files: dict[str, str]) -> Path:
         ({"fitting/a.py": "def f():\n    import torchsde"}, "only pdekit.simulation.torchsde_adapter may"),
         ({"data/a.py": "import pandas as pd"}, "import it in the function that needs it"),
         ({"report/a.py": "from matplotlib.figure import Figure"}, "import it in the function that needs it"),
-        ({"cli/verify.py": "from pdekit import testing"}, "only a function of pdekit.cli.verify may"),
-        ({"fitting/a.py": "def f():\n    import pdekit.testing"}, "only a function of pdekit.cli.verify may"),
+        ({"cli/verify_command.py": "from pdekit import testing"}, "only a function of pdekit.cli.verify_command may"),
+        ({"fitting/a.py": "def f():\n    import pdekit.testing"}, "only a function of pdekit.cli.verify_command may"),
         ({"data/a.py": "from pdekit.data import b", "data/b.py": "from .a import x"}, "import circle"),
         ({"data/__init__.py": "from pdekit.data.a import x", "data/a.py": "from pdekit.data import x"}, "circle"),
         ({"misc.py": ""}, "pdekit.misc has no level"),
@@ -183,7 +183,7 @@ def test_what_is_allowed_passes(tmp_path):
         "data/b.py": "if TYPE_CHECKING:\n    import pandas\n    from pdekit.data.a import x",
         "simulation/torchsde_adapter.py": "import torchsde\nfrom ..sde import SDE",
         "fitting/fit.py": "from pdekit import __version__, data\nimport pdekit.simulation",
-        "cli/verify.py": "def main():\n    from pdekit import testing",
+        "cli/verify_command.py": "def main():\n    from pdekit import testing",
         "testing/laws.py": "import hypothesis\nfrom pdekit.fokker_planck import grid",
     }
     assert violations(tree(tmp_path, files)) == []

@@ -11,6 +11,7 @@ from pdekit.cli.codes import INTERRUPTED
 from pdekit.cli.fitting_command import fit_series
 from pdekit.cli.models_command import show_models
 from pdekit.cli.simulate_command import simulate_paths
+from pdekit.cli.verify_command import verify
 from pdekit.errors import InputError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command("fit")(fit_series)
 app.command("simulate")(simulate_paths)
 app.command("models")(show_models)
+app.command("verify")(verify)
 
 # typer keeps the class to itself, under one name in some versions and another in others.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -50,7 +50,7 @@ def evaluate(
         >>> x = sympy.Symbol("x")
         >>> found = evaluate([sympy.diff((1 - sympy.cos(x)) / x**2, x)], [x], np.array([[1e-4]]))
         >>> print(f"{found.value[0, 0]:.12e}, rounding magnified {found.magnitude[0, 0] / abs(found.value[0, 0]):.0e}")
-        -8.333333328671e-06, rounding magnified 5e+17
+        -8.333333327778e-06, rounding magnified 7e+17
     """
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != len(symbols):

@@ -1,7 +1,10 @@
 """Running a property over many drawn examples: seeded, shrunk to the simplest failure, without noise in the output."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from pdekit.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -25,8 +28,10 @@ def for_all(
         shrink: Whether a failure is reduced to a simple one first.
 
     Raises:
+        UnsupportedError: If Hypothesis is not installed.
         Exception: What `check` raised for the simplest failing example.
     """
+    require_hypothesis()
     import hypothesis
 
     phases = [hypothesis.Phase.generate, *([hypothesis.Phase.shrink] if shrink else [])]
@@ -50,4 +55,14 @@ def for_all(
     property_of()
 
 
-__all__ = ["for_all"]
+def require_hypothesis() -> None:
+    """Says how to get Hypothesis where it is missing.
+
+    Raises:
+        UnsupportedError: If it is not installed.
+    """
+    if find_spec("hypothesis") is None:
+        raise UnsupportedError("Drawing examples needs Hypothesis: pip install 'pdekit[testing]'.")
+
+
+__all__ = ["for_all", "require_hypothesis"]

@@ -79,7 +79,8 @@ def compare(got: Any, truth: Evaluation, dtype: torch.dtype, shape: tuple[int, .
     if value.dtype != dtype:
         raise CheckFailure("compare", f"expected the state's dtype {dtype}, got {value.dtype}")
     found = value.detach().cpu().double().numpy().reshape(truth.value.shape)
-    unit = torch.finfo(dtype).eps * np.maximum(truth.magnitude, np.finfo(float).tiny) + truth.error
+    limits = torch.finfo(dtype)
+    unit = limits.eps * truth.magnitude + limits.tiny + truth.error  # below `tiny` there is nothing but zero
     with np.errstate(invalid="ignore"):
         units = np.abs(found - truth.value) / unit
     units = np.where(np.isfinite(units), units, np.inf)

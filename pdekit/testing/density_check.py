@@ -78,7 +78,6 @@ def check_density(
         >>> check_density(lambda x: -0.5 * x[..., 0] ** 2, 1)
         Traceback (most recent call last):
         pdekit.testing.comparison.CheckFailure: density: the mass is 2.506..., not 1
-        ...
     """
     if not 1 <= dim <= _MOST_DIMS:
         raise InputError(f"check_density integrates over 1 to {_MOST_DIMS} dimensions, got dim={dim}.")

@@ -10,6 +10,8 @@ from torch.func import functional_call
 
 from pdekit.testing.comparison import CheckFailure
 
+_MOST = 64  # numbers whose derivatives are checked one by one
+
 
 def check_gradients(
     operator: Callable[[Any], Callable[..., Any]],
@@ -21,8 +23,8 @@ def check_gradients(
 ) -> None:
     """Check the gradients of an operator applied to a module, in the module's parameters and in the state.
 
-    Central differences in float64 are the truth (`torch.autograd.gradcheck`, and `gradgradcheck` for the second order).
-    They take an evaluation per number: keep the module small.
+    Central differences in float64 are the truth (`torch.autograd.gradcheck`, and `gradgradcheck` for the second order),
+    along each coordinate of small modules, along a random direction where there are more than 64 numbers.
 
     Args:
         operator: f -> g, with g(x) or g(t, x) differentiable.
@@ -62,10 +64,11 @@ def check_gradients(
         raise CheckFailure("gradients", f"the operator raised {type(cause).__name__}: {cause}") from cause
     if not result.requires_grad:
         raise CheckFailure("gradients", "the result does not depend on the parameters for autograd: it was detached")
+    numbers = sum(z.numel() for z in (state, *parameters))
     checks = [("first", gradcheck), *([("second", gradgradcheck)] if second else [])]
     for order, check in checks:
         try:
-            check(value, (state, *parameters), check_batched_grad=False)
+            check(value, (state, *parameters), check_batched_grad=False, fast_mode=numbers > _MOST)
         except Exception as cause:
             raise CheckFailure("gradients", f"{order} derivatives are wrong: {cause}") from cause
 

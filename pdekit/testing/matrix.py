@@ -12,7 +12,7 @@ from pdekit import operators
 from pdekit.operators import Compressed, Dense, Exact, Hollow
 from pdekit.symbolic.evaluation import Evaluation
 from pdekit.testing import specifications as spec
-from pdekit.testing.checking import for_all
+from pdekit.testing.checking import for_all, require_hypothesis
 from pdekit.testing.comparison import DEFAULT_LIMIT, CheckFailure, compare
 from pdekit.testing.specifications import FORMS, Form, Specification, Trial
 
@@ -136,7 +136,7 @@ def run_matrix(
     Args:
         tried: What is held against its specification.
         examples: Trials per specification and form.
-        compiled: How many of them are compiled as well.
+        compiled: How many functions of each specification are compiled as well, by every method, in the first dtype.
         dtypes: The dtypes.
         device: Where it is computed.
         seed: Seed of the trials.
@@ -178,7 +178,7 @@ def _run_group(
     limit: float,
 ) -> list[Cell]:
     cells: dict[tuple[str, str, torch.dtype], Cell] = {}
-    count = 0
+    count, each = 0, -(-compiled // len(specification.forms))
 
     def attempt(trial: Trial) -> None:
         nonlocal count
@@ -186,15 +186,18 @@ def _run_group(
         truth = specification.evaluate(trial)
         for subject in members:
             for dtype in dtypes:
-                modes = ("eager", "compiled") if count <= compiled and subject.compiles else ("eager",)
-                for mode in modes:
+                compiles = subject.compiles and dtype == dtypes[0] and count <= each
+                for mode in ("eager", "compiled") if compiles else ("eager",):
                     name = str(dtype).removeprefix("torch.")
                     cell = cells.setdefault(
                         (subject.method, mode, dtype), Cell(specification.name, subject.method, form, mode, name)
                     )
                     _try(cell, subject, trial, truth, dtype, device, limit)
 
-    for_all(specification.trials(form), attempt, examples=examples, seed=seed, shrink=False)
+    require_hypothesis()
+    from pdekit.testing.trials import trials
+
+    for_all(trials(specification, form), attempt, examples=examples, seed=seed, shrink=False)
     return list(cells.values())
 
 

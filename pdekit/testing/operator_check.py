@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from pdekit.testing.checking import for_all
+from pdekit.testing.checking import for_all, require_hypothesis
 from pdekit.testing.comparison import DEFAULT_LIMIT, CheckFailure, Comparison, compare
 from pdekit.testing.specifications import Form, Specification, Trial
 
@@ -71,8 +71,11 @@ def check_operator(
     if trial is not None:
         attempt(trial)
         return worst
+    require_hypothesis()
+    from pdekit.testing.trials import trials
+
     for form in forms or specification.forms:
-        for_all(specification.trials(form), attempt, examples=examples, seed=seed)
+        for_all(trials(specification, form), attempt, examples=examples, seed=seed)
     return worst
 
 

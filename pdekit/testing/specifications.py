@@ -6,7 +6,7 @@ A specification is handed to `check_operator` together with the operator that cl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import sympy
@@ -18,9 +18,6 @@ from pdekit.symbolic import oracles
 from pdekit.symbolic.evaluation import Evaluation, evaluate
 from pdekit.testing.equations import Coefficient, SymbolicEquation
 from pdekit.testing.functions import TIME, SymbolicFunction, state_symbols
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 Form = Literal["columns", "layered", "hollow"]
 FORMS: tuple[Form, ...] = ("columns", "layered", "hollow")
@@ -137,12 +134,6 @@ class Specification:
         if self.scalar is None or self.density:
             return ("columns",)
         return ("columns", "layered") if self.scalar else FORMS
-
-    def trials(self, form: Form = "columns", most_dims: int = 3) -> "SearchStrategy[Trial]":
-        """Hypothesis strategy of trials."""
-        from pdekit.testing.trials import trials
-
-        return trials(self, form, most_dims)
 
     def evaluate(self, trial: Trial, digits: int = 30) -> Evaluation:
         """The truth at the points of a trial."""

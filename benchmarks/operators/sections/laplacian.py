@@ -32,7 +32,7 @@ def run(context: Context) -> list[Row]:
 
 
 def _beside_peers(label: str, dim: int, width: int, batch: int, context: Context, gain: float) -> list[Row]:
-    """`gain` is how many times faster than torch-jet pdekit should be; never slower than folx."""
+    """`gain`: how many times faster than torch-jet pdekit should be; compiled, it is never slower than jitted folx."""
     net, x = nets.mlp(dim, 1, width=width), nets.states(batch, dim)
     u, few = nets.scalar(net), x[: truth.ROWS]
     right = truth.laplacian(nets.scalar(truth.double(net)), few)
@@ -40,6 +40,7 @@ def _beside_peers(label: str, dim: int, width: int, batch: int, context: Context
     ways = {
         "forward": Way(lambda: u(x)),
         "pdekit": Way(lambda: operator(x), right, lambda result: result.value),
+        "compiled": Way(_compiled(u, x, context), right),
         "torch.func": Way(lambda: vmap(hessian(u))(x).diagonal(dim1=-2, dim2=-1).sum(-1), right),
     }
     if peers.torch_jet():
@@ -55,12 +56,21 @@ def _beside_peers(label: str, dim: int, width: int, batch: int, context: Context
         over_forward(f"{label}: pdekit", ours, forward, None, *told),
         peer(f"{label}: vmap(hessian)", found["torch.func"], forward, "x forward"),
     ]
-    for name, limit, version, missing in (
-        ("torch-jet", gain, peers.torch_jet_version, peers.JET_MISSING),
-        ("folx", NEVER_SLOWER, lambda: "jitted, same weights", peers.FOLX_MISSING),
-    ):
-        rows += _against(label, name, found.get(name), ours, forward, limit, version, missing)
+    theirs = found.get("torch-jet")
+    rows += _against(label, "torch-jet", theirs, ours, forward, gain, peers.torch_jet_version, peers.JET_MISSING)
+    rows.append(over_forward(f"{label}: pdekit, compiled", found["compiled"], forward))
+    theirs = found.get("folx")
+    rows += _against(label, "folx", theirs, ours, forward, None, lambda: "jitted, same weights", peers.FOLX_MISSING)
+    if theirs is not None and not theirs.failure:
+        compiled = f"{label}: pdekit, compiled, against folx, jitted"
+        rows.append(faster(compiled, found["compiled"], theirs, "times faster", NEVER_SLOWER))
     return rows
+
+
+def _compiled(u: Any, x: Tensor, context: Context) -> Any:
+    backend = "aot_eager" if context.quick else "inductor"
+    operator = torch.compile(laplacian(u), fullgraph=True, backend=backend)
+    return lambda: operator(x)
 
 
 def _against(
@@ -69,7 +79,7 @@ def _against(
     theirs: Measured | None,
     ours: Measured,
     forward: Measured,
-    limit: float,
+    limit: float | None,
     version: Any,
     missing: str,
 ) -> list[Row]:
