@@ -52,7 +52,7 @@ def evaluate(
         >>> print(f"{found.value[0, 0]:.12e}, rounding magnified {found.magnitude[0, 0] / abs(found.value[0, 0]):.0e}")
         -8.333333327778e-06, rounding magnified 7e+17
     """
-    points = np.asarray(points, dtype=np.float64)
+    points, expressions = np.asarray(points, dtype=np.float64), [sympy.sympify(e, strict=True) for e in expressions]
     if points.ndim != 2 or points.shape[1] != len(symbols):
         raise InputError(f"points must have shape (n, {len(symbols)}), one column per symbol, got {points.shape}.")
     if digits < _LEAST_DIGITS:
@@ -77,8 +77,11 @@ class _Walk:
         self._magnitudes: dict[Basic, float] = {s: abs(v) for s, v in given}
 
     def read(self, expression: Expr) -> tuple[float, float]:
-        value = self.value(expression)
-        if not isinstance(value, mpmath.mpf) or not mpmath.isfinite(value):
+        try:
+            value = self.value(expression)
+        except ZeroDivisionError:
+            value = mpmath.nan
+        if not isinstance(value, mpmath.mpf) or not np.isfinite(float(value)):
             raise NumericalError(f"{expression} has no finite real value at this point: {value}.")
         return float(value), self.magnitude(expression)
 
@@ -112,13 +115,10 @@ class _Walk:
         if node.is_number:
             return total
         for i, a in enumerate(node.args):
-            if not a.is_number:
-                total += abs(float(self._slope(node, i))) * self._excess(a)
+            # Symbols are exact: what is computed from them is rounded once, not twice.
+            if not (a.is_number or a.is_Symbol):
+                total += abs(float(self._slope(node, i))) * self.magnitude(a)
         return total
-
-    def _excess(self, node: Basic) -> float:
-        # A symbol is exact: what is computed from it is rounded once, not twice.
-        return 0.0 if node.is_Symbol else self.magnitude(node)
 
     def _slope(self, node: Any, i: int) -> Any:
         """The derivative of a product, power or function by its i-th argument."""

@@ -33,7 +33,7 @@ from pdekit.testing.specifications import (
     second_order_operator,
     vector_laplacian,
 )
-from pdekit.testing.stating import coefficients, equation, hollow, layered, scalar, vector
+from pdekit.testing.stating import coefficients, equation, hollow, layered, network, scalar, vector
 from pdekit.testing.transition_check import TransitionReport, check_transition
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ __all__ = [
     "vector",
     "scalar",
     "layered",
+    "network",
     "hollow",
     "equation",
     "coefficients",

@@ -81,7 +81,7 @@ def compare(got: Any, truth: Evaluation, dtype: torch.dtype, shape: tuple[int, .
     found = value.detach().cpu().double().numpy().reshape(truth.value.shape)
     limits = torch.finfo(dtype)
     unit = limits.eps * truth.magnitude + limits.tiny + truth.error  # below `tiny` there is nothing but zero
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         units = np.abs(found - truth.value) / unit
     units = np.where(np.isfinite(units), units, np.inf)
     if units.size == 0:

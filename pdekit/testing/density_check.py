@@ -23,8 +23,8 @@ class DensityReport:
 
     Attributes:
         mass: Its integral.
-        mean: Its mean, (d,).
-        covariance: Its covariance, (d, d).
+        mean: Its mean, (d,); NaN if its integral does not converge.
+        covariance: Its covariance, (d, d); NaN likewise.
         residual: The largest |d_t p - L* p| / sum|terms|, None where there was no equation.
     """
 
@@ -68,6 +68,7 @@ def check_density(
         The numbers that were found.
 
     Raises:
+        InputError: If there are too many dimensions, or no points for the residual.
         CheckFailure: If one of them is wrong, or the density is not a number somewhere.
 
     Example:
@@ -95,6 +96,8 @@ def check_density(
     residual = None
     if sde is not None:
         states = _around(first, spread, low, high) if points is None else points
+        if len(states) == 0:
+            raise InputError("There are no points to take the residual at: give some inside the support by points=.")
         residual = _check_residual(log_density, sde, time, states, residual_limit)
     return DensityReport(mass, first, spread, residual)
 
@@ -118,21 +121,26 @@ def _positive(log_density: Callable[[Tensor], Tensor]) -> Callable[[np.ndarray],
 def _moments(
     density: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray, dim: int, rtol: float
 ) -> tuple[float, np.ndarray, np.ndarray]:
+    """Mass, mean and second moments; NaN for moments whose integrals don't converge, as those of a Cauchy density."""
     pairs = [(i, j) for i in range(dim) for j in range(i, dim)]
+    accuracy: Any = {"rtol": rtol / 10, "atol": rtol / 10, "rule": "gk21" if dim == 1 else "genz-malik"}
+    mass = cubature(density, low, high, **accuracy)
+    if mass.status != "converged":
+        raise CheckFailure("density", f"the mass does not converge: {float(mass.estimate):.6g} so far")
 
-    def integrand(x: np.ndarray) -> np.ndarray:
+    def powers(x: np.ndarray) -> np.ndarray:
         p = density(x)
-        columns = [np.ones(len(x)), *x.T, *(x[:, i] * x[:, j] for i, j in pairs)]
         with np.errstate(invalid="ignore", over="ignore"):
-            return np.nan_to_num(np.stack(columns, -1) * p[:, None], nan=0.0, posinf=0.0, neginf=0.0)
+            columns = np.stack([*x.T, *(x[:, i] * x[:, j] for i, j in pairs)], -1) * p[:, None]
+        return np.where(p[:, None] > 0, columns, 0.0)  # 0 times infinity, where the range is mapped to a finite one
 
-    accuracy: Any = {"rtol": rtol / 10, "atol": rtol / 10}
-    result = cubature(integrand, low, high, rule="gk21" if dim == 1 else "genz-malik", **accuracy)
-    mass, rest = float(result.estimate[0]), result.estimate[1:]
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = cubature(powers, low, high, max_subdivisions=2000, **accuracy)
+    moments = found.estimate if found.status == "converged" else np.full(dim + len(pairs), np.nan)
     second = np.zeros((dim, dim))
-    for (i, j), value in zip(pairs, rest[dim:], strict=True):
+    for (i, j), value in zip(pairs, moments[dim:], strict=True):
         second[i, j] = second[j, i] = value
-    return mass, rest[:dim], second
+    return float(mass.estimate), moments[:dim], second
 
 
 def _check_moment(name: str, found: np.ndarray, expected: Any, allowed: np.ndarray) -> None:
@@ -141,6 +149,8 @@ def _check_moment(name: str, found: np.ndarray, expected: Any, allowed: np.ndarr
 
 
 def _around(mean: np.ndarray, covariance: np.ndarray, low: np.ndarray, high: np.ndarray) -> Tensor:
+    if not np.isfinite(covariance).all():
+        return torch.zeros(0, len(mean), dtype=torch.float64)
     draws = np.random.default_rng(0).multivariate_normal(mean, covariance, 60)
     inside = draws[((draws > low) & (draws < high)).all(1)][:20]
     return torch.tensor(inside, dtype=torch.float64)

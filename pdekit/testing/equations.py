@@ -9,7 +9,7 @@ from sympy import ImmutableMatrix
 from torch import Tensor
 
 from pdekit.sde import SDE, NoiseType
-from pdekit.symbolic import Compiled
+from pdekit.symbolic import Compiled, write_expression
 from pdekit.symbolic.oracles import Equation
 from pdekit.testing.functions import TIME
 
@@ -51,8 +51,8 @@ class SymbolicEquation:
         )
 
     def __repr__(self) -> str:
-        listed = [str(f) for f in self.equation.drift]
-        rows = [[str(g) for g in self.equation.diffusion.row(i)] for i in range(self.dim)]
+        listed = [write_expression(f) for f in self.equation.drift]
+        rows = [[write_expression(g) for g in self.equation.diffusion.row(i)] for i in range(self.dim)]
         return (
             f"testing.equation(drift={listed}, diffusion={rows}, convention={self.equation.convention!r}, "
             f"noise_type={self.noise_type!r}, separable={self.separable})"

@@ -15,7 +15,7 @@ import torch
 from sympy import Expr, ImmutableMatrix, Symbol
 from torch import Tensor
 
-from pdekit.symbolic import Compiled
+from pdekit.symbolic import Compiled, write_expression
 
 TIME = Symbol("t", real=True)
 
@@ -100,7 +100,7 @@ class Columns(SymbolicFunction):
 
     def __repr__(self) -> str:
         kind = "scalar" if self.scalar else "vector"
-        return f"testing.{kind}({', '.join(repr(str(e)) for e in self.outputs)}, dim={self.dim})"
+        return f"testing.{kind}({', '.join(repr(write_expression(e)) for e in self.outputs)}, dim={self.dim})"
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ class Layered(SymbolicFunction):
         return _LayeredModule(self)
 
     def __repr__(self) -> str:
-        weight, bias = _texts(self.weight.tolist()), _texts([self.bias])[0]
-        return f"testing.layered({weight}, {bias}, {_texts([self.outer])[0]}, scalar={self.scalar})"
+        weight, bias = matrix_texts(self.weight.tolist()), matrix_texts([self.bias])[0]
+        return f"testing.layered({weight}, {bias}, {matrix_texts([self.outer])[0]}, scalar={self.scalar})"
 
 
 class _LayeredModule(torch.nn.Module):
@@ -201,15 +201,16 @@ class HollowColumns(SymbolicFunction):
         return _HollowModule(self)
 
     def __repr__(self) -> str:
-        return f"testing.hollow({_texts(self.features.tolist())}, {_texts([self.tau])[0]})"
+        return f"testing.hollow({matrix_texts(self.features.tolist())}, {matrix_texts([self.tau])[0]})"
 
 
 def _replaced(expression: Expr, values: dict[Any, Any]) -> Expr:
     return expression.subs(values, simultaneous=True)  # type: ignore[return-value,call-overload]
 
 
-def _texts(rows: Any) -> list[list[str]]:
-    return [[str(e) for e in row] for row in rows]
+def matrix_texts(rows: Any) -> list[list[str]]:
+    """The entries of rows of expressions as text that reads back."""
+    return [[write_expression(e) for e in row] for row in rows]
 
 
 class _HollowModule(torch.nn.Module):
@@ -232,4 +233,4 @@ class _HollowModule(torch.nn.Module):
         return self.transform(arguments[-1], self.condition(*arguments))
 
 
-__all__ = ["TIME", "Columns", "HollowColumns", "Layered", "SymbolicFunction", "state_symbols"]
+__all__ = ["TIME", "Columns", "HollowColumns", "Layered", "SymbolicFunction", "matrix_texts", "state_symbols"]

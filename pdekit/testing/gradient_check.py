@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 
+from pdekit.errors import InputError
 from pdekit.testing.comparison import CheckFailure
 
 _MOST = 64  # numbers whose derivatives are checked one by one
@@ -34,6 +35,7 @@ def check_gradients(
         second: Whether second derivatives are checked as well.
 
     Raises:
+        InputError: If state or parameters are not float64.
         CheckFailure: If a gradient is missing, cut off or wrong.
 
     Example:
@@ -41,6 +43,9 @@ def check_gradients(
         >>> layer = nn.Linear(2, 2).double()
         >>> check_gradients(lambda f: operators.divergence(f), layer, torch.randn(3, 2, dtype=torch.float64))
     """
+    wrong = {z.dtype for z in (x, *module.parameters())} - {torch.float64}
+    if wrong:
+        raise InputError(f"check_gradients takes difference quotients and needs float64 throughout, got {wrong.pop()}.")
     names = [name for name, p in module.named_parameters() if p.requires_grad]
     parameters = [module.get_parameter(name).detach().clone().requires_grad_() for name in names]
     state = x.detach().clone().requires_grad_()
@@ -63,7 +68,9 @@ def check_gradients(
     except Exception as cause:
         raise CheckFailure("gradients", f"the operator raised {type(cause).__name__}: {cause}") from cause
     if not result.requires_grad:
-        raise CheckFailure("gradients", "the result does not depend on the parameters for autograd: it was detached")
+        raise CheckFailure(
+            "gradients", "for autograd the result depends neither on the state nor on parameters: detached?"
+        )
     numbers = sum(z.numel() for z in (state, *parameters))
     checks = [("first", gradcheck), *([("second", gradgradcheck)] if second else [])]
     for order, check in checks:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdekit.errors import InputError
 from pdekit.testing.comparison import DEFAULT_LIMIT, CheckFailure
 
 _REPLACEMENTS = (0.0, 3.7, -250.0, 1e30, -1e30)
@@ -28,7 +29,7 @@ def check_hollow(
        not prove this: sum_j x_j - x_i has one.
     2. f(x) = transform(x, condition(x)).
     3. The diagonal of f's Jacobian is the derivative of `transform` along (1, ..., 1) with h held.
-    4. h reaches the output and the state reaches h: gradients of f's other entries are not cut off.
+    4. h reaches the output and the state reaches h: every f_i depends on some other state.
 
     Args:
         net: The function, in the dtype and on the device of the check.
@@ -43,11 +44,15 @@ def check_hollow(
 
     Raises:
         CheckFailure: With the entry, the value put in and what moved.
+        InputError: If the function has no such methods.
 
     Example:
         >>> from pdekit.nets import HollowNet
         >>> check_hollow(HollowNet(3, seed=0).double(), 3)
     """
+    missing = [name for name in ("condition", "transform") if not callable(getattr(net, name, None))]
+    if missing:
+        raise InputError(f"A hollow function has the methods condition and transform; {missing[0]} is missing.")
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, dim, generator=generator, dtype=dtype).to(device)
     leading = () if time is None else (torch.tensor(time, dtype=dtype, device=device),)
@@ -102,10 +107,18 @@ def _check_diagonal(net: Any, condition: Any, whole: Any, x: Tensor, limit: floa
         raise CheckFailure(
             "hollow", f"the diagonal of the Jacobian differs from the transformer's derivative by {error:.3g}"
         )
-    if x.shape[-1] > 1:
-        off = jacobian.abs().sum() - diagonal.abs().sum()
-        if not float(off) > 0:
-            raise CheckFailure("hollow", "no entry of f depends on another state: the conditioner is cut off")
+    _check_sight(jacobian)
+
+
+def _check_sight(jacobian: Tensor) -> None:
+    """Every f_i must depend on some other state, at one of the rows at least."""
+    d = jacobian.shape[1]
+    if d == 1:
+        return
+    seen = jacobian.abs().reshape(len(jacobian), d, -1, d).sum((0, 2)) > 0
+    for i in range(d):
+        if not bool(seen[i, torch.arange(d) != i].any()):
+            raise CheckFailure("hollow", f"f_{i + 1} depends on no other state: the conditioner is cut off")
 
 
 def _unit(z: Tensor) -> float:

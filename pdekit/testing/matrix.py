@@ -19,10 +19,17 @@ from pdekit.testing.specifications import FORMS, Form, Specification, Trial
 Progress = Callable[[str, int, int], None]
 
 # The methods of a group of operators, and the forms of functions that each can take.
-_LOG_FORM: dict[str, tuple[Any, tuple[Form, ...]]] = {"Exact": (Exact(), FORMS), "Dense": (Dense(), FORMS)}
-_SECOND = {**_LOG_FORM, "Dense(1)": (Dense(1), ("columns",)), "Compressed": (Compressed(), ("layered",))}
-_FIRST = {**_SECOND, "Hollow": (Hollow(), ("hollow",))}
+_LINEAR: tuple[Form, ...] = ("layered", "network")
+_Methods = dict[str, tuple[Any, tuple[Form, ...]]]
+_LOG_FORM: _Methods = {"Exact": (Exact(), FORMS), "Dense": (Dense(), FORMS)}
+_SECOND: _Methods = {
+    **_LOG_FORM,
+    "Dense(1)": (Dense(1), ("columns",)),
+    "Compressed": (Compressed(), ("layered", "network")),
+}
+_FIRST: _Methods = {**_SECOND, "Hollow": (Hollow(), ("hollow",))}
 _HIGHER = {name: method for name, method in _FIRST.items() if name != "Compressed"}
+_AUTOGRAD = ("reverse", "nested forward")
 _NONE = {"exact": (None, FORMS)}
 
 
@@ -36,6 +43,8 @@ class Subject:
         operator: The implementation, as `check_operator` takes it.
         forms: The forms of functions it can take.
         compiles: Whether it works under `torch.compile(fullgraph=True)`.
+        planned: Whether it returns an `OperatorResult` whose plan must be a series, not autograd: a wrong rule would
+            make the operator fall back on autograd, and be right for the wrong reason.
     """
 
     specification: Specification
@@ -43,6 +52,7 @@ class Subject:
     operator: Callable[..., Any]
     forms: tuple[Form, ...] = FORMS
     compiles: bool = True
+    planned: bool = False
 
 
 @dataclass
@@ -110,14 +120,12 @@ def subjects() -> list[Subject]:
     for group, methods in groups:
         for specification, operator in group:
             for name, (method, forms) in methods.items():
-                tried = tuple(f for f in forms if f in specification.forms)
+                tried: tuple[Form, ...] = tuple(f for f in forms if f in specification.forms)
                 if tried:
-                    found.append(Subject(specification, name, _by(operator, method), tried))  # type: ignore[arg-type]
+                    given = {} if method is None else {"method": method, "full_output": True}
+                    subject = partial(operator, **given)
+                    found.append(Subject(specification, name, subject, tried, planned=bool(given)))
     return found
-
-
-def _by(operator: Callable[..., Any], method: Any) -> Callable[..., Any]:
-    return operator if method is None else partial(operator, method=method)
 
 
 def run_matrix(
@@ -219,6 +227,9 @@ def _try(
             torch._dynamo.reset()
             applied = torch.compile(applied, fullgraph=True, backend="aot_eager")
         got = applied(*specification.arguments(trial, dtype, device))
+        if subject.planned:
+            _check_plan(got.plan)
+            got = got.value
         found = compare(got, truth, dtype, (len(trial.x), *specification.shape(trial)))
         message = "" if found.within(limit) else f"{found}\n  {trial!r}"
         cell.units = max(cell.units, found.units)
@@ -230,6 +241,11 @@ def _try(
         cell.violations += 1
         cell.failure = cell.failure or message
     cell.seconds += time.perf_counter() - begun
+
+
+def _check_plan(plan: Any) -> None:
+    if plan.route in _AUTOGRAD:
+        raise CheckFailure("plan", f"series gave way to autograd ({plan.route}): {plan.reason}")
 
 
 __all__ = ["Cell", "Progress", "Subject", "run_matrix", "subjects"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from pdekit.errors import InputError
 from pdekit.testing.checking import for_all, require_hypothesis
 from pdekit.testing.comparison import DEFAULT_LIMIT, CheckFailure, Comparison, compare
 from pdekit.testing.specifications import Form, Specification, Trial
@@ -44,6 +45,7 @@ def check_operator(
         The largest error found.
 
     Raises:
+        InputError: If the forms or the number of examples make no sense.
         CheckFailure: With the simplest trial that fails, what was expected, what came, and a line that reproduces it.
 
     Example:
@@ -71,6 +73,12 @@ def check_operator(
     if trial is not None:
         attempt(trial)
         return worst
+    unknown = [form for form in forms or () if form not in specification.forms]
+    if unknown or examples < 1:
+        raise InputError(
+            f"{specification.name} is tried on the forms {', '.join(specification.forms)}, at least one example each; "
+            f"got forms={forms!r}, examples={examples!r}."
+        )
     require_hypothesis()
     from pdekit.testing.trials import trials
 
@@ -95,12 +103,14 @@ def judge(
         CheckFailure: If it is larger than `limit` units, or the operator raises.
     """
     name = specification.name
-    line = _reproduction(operator, specification, trial, dtype, compiled)
+    line = _reproduction(operator, specification, trial, dtype, device, limit, compiled)
     truth = specification.evaluate(trial)
     shape = (len(trial.x), *specification.shape(trial))
     try:
         applied = specification.prepared(operator, trial, dtype, device)
-        applied = torch.compile(applied, fullgraph=True, backend="aot_eager") if compiled else applied
+        if compiled:
+            torch._dynamo.reset()  # each trial is another function: compiled ones would pile up to torch's limit
+            applied = torch.compile(applied, fullgraph=True, backend="aot_eager")
         got = applied(*specification.arguments(trial, dtype, device))
     except Exception as cause:
         text = f"raised {type(cause).__name__}: {cause}\n  {_described(trial, 0, dtype)}"
@@ -129,9 +139,20 @@ def _described(trial: Trial, row: int, dtype: torch.dtype) -> str:
     return "\n  ".join(lines)
 
 
-def _reproduction(operator: Any, specification: Specification, trial: Trial, dtype: torch.dtype, compiled: bool) -> str:
-    name = getattr(operator, "__name__", None) or repr(operator)
+def _reproduction(
+    operator: Any,
+    specification: Specification,
+    trial: Trial,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    limit: float,
+    compiled: bool,
+) -> str:
+    name = str(getattr(operator, "__name__", ""))
+    name = name if name.isidentifier() else "OPERATOR"  # a lambda, say: to be put in by hand
     options = f", dtype={dtype}" if dtype is not torch.float64 else ""
+    options += f", device={str(device)!r}" if str(device) != "cpu" else ""
+    options += f", limit={limit!r}" if limit != DEFAULT_LIMIT else ""
     options += ", compiled=True" if compiled else ""
     return f"testing.check_operator({name}, testing.{specification.name}, trial={trial!r}{options})"
 

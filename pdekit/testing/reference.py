@@ -17,6 +17,7 @@ from pdekit.errors import InputError, NumericalError, UnsupportedError
 from pdekit.sde import SDE
 from pdekit.testing.plain import ito_drift
 
+_EDGE = 1e-6  # probability that the outermost cells may hold
 _FINE = 4  # points per cell of the quadrature of the drift
 
 
@@ -43,7 +44,7 @@ class ReferenceTransition:
 def reference_transition(
     sde: SDE, x0: float, dts: np.ndarray, lower: float, upper: float, *, cells: int = 240
 ) -> ReferenceTransition:
-    """Solve the Fokker-Planck equation of an autonomous scalar SDE from a point, with reflecting ends.
+    """Solve the Fokker-Planck equation of an autonomous scalar SDE from a point, on an interval that no mass leaves.
 
     The probabilities of cells of equal width jump to their neighbours with rates D/h^2 sqrt(p_s(neighbour) / p_s),
     p_s being the stationary density: reversible, so that SciPy's symmetric tridiagonal eigensolver gives all times at
@@ -54,26 +55,36 @@ def reference_transition(
         sde: One state, coefficients that don't depend on time, Ito or Stratonovich.
         x0: The start.
         dts: Elapsed times (k,).
-        lower: The lower end: far enough for no mass to reach it, or where the process reflects.
+        lower: The lower end, far enough for no mass to reach it: boundaries themselves are not resolved.
         upper: The upper end.
         cells: Cells of the coarsest grid.
 
     Raises:
-        UnsupportedError: If the SDE has several states.
-        InputError: If x0 is not inside.
+        UnsupportedError: If the SDE has several states, or coefficients that depend on time.
+        InputError: If x0 is not inside, or mass reaches an end.
         NumericalError: If coefficients are not finite and positive in between.
     """
     if sde.dim != 1:
         raise UnsupportedError(f"The reference solution is for one state, this equation has {sde.dim}.")
     if not lower < x0 < upper:
         raise InputError(f"x0 = {x0} must lie between {lower} and {upper}.")
+    x = torch.tensor([[x0]], dtype=torch.float64)
+    times = [torch.tensor(t, dtype=torch.float64) for t in (0.0, 1.5)]
+    if any(not torch.equal(part(times[0], x), part(times[1], x)) for part in (sde.drift, sde.diffusion)):
+        raise UnsupportedError("The reference solution is for coefficients that don't depend on time.")
     width = (upper - lower) / cells
     # x0 is the centre of a cell on every grid: cell centres are x0 + k h, refined by odd factors.
     grids = [_solve(sde, x0, dts, lower, upper, width / factor) for factor in (1, 3, 9)]
-    (x, coarse), (_, middle), (_, fine) = (_on_coarse(g, width, x0, lower, upper) for g in grids)
+    (grid, coarse), (_, middle), (_, fine) = (_on_coarse(g, width, x0, lower, upper) for g in grids)
     first, second = (9 * middle - coarse) / 8, (9 * fine - middle) / 8
-    step = x[1] - x[0]
-    return ReferenceTransition(x, second, np.abs(second - first).sum(-1) * step / 80)
+    step = grid[1] - grid[0]
+    reached = second[:, [0, -1]].max() * width
+    if reached > _EDGE:
+        raise InputError(
+            f"{reached:.1e} of the probability is in the cells at {lower:g} and {upper:g}: move the ends further out, "
+            "to where no mass gets."
+        )
+    return ReferenceTransition(grid, second, np.abs(second - first).sum(-1) * step / 80)
 
 
 def _solve(sde: SDE, x0: float, dts: np.ndarray, lower: float, upper: float, h: float) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ def check_rowwise(
     dim: int,
     *,
     time: float | None = None,
+    draw: Callable[..., Tensor] = torch.randn,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
@@ -31,6 +32,7 @@ def check_rowwise(
         function: f(x) or f(t, x), (*batch, d) -> (*batch, ...); fields, operators applied to fields, densities.
         dim: The number of states d.
         time: The time to call it with; None for f(x).
+        draw: (*shape, generator=, dtype=) -> states of that shape, where not all states make sense.
         seed: Seed of the states.
         dtype: Their dtype.
         device: Their device.
@@ -50,9 +52,18 @@ def check_rowwise(
 
     def call(x: Tensor) -> Tensor:
         x = x.to(device)
-        return function(x) if time is None else function(torch.tensor(time, dtype=dtype, device=x.device), x)
+        leading = () if time is None else (torch.tensor(time, dtype=dtype, device=x.device),)
+        result = function(*leading, x)
+        result = torch.stack(list(result), -1) if isinstance(result, tuple | list) else result
+        if not isinstance(result, Tensor) or not result.is_floating_point():
+            came = result.dtype if isinstance(result, Tensor) else type(result).__name__
+            raise CheckFailure("rowwise", f"expected a floating-point tensor, got {came}")
+        return result
 
-    rows = torch.randn(4, dim, generator=generator, dtype=dtype)
+    def drawn(*batch: int) -> Tensor:
+        return draw(*batch, dim, generator=generator, dtype=dtype)
+
+    rows, other = drawn(4), drawn(1)
     whole = call(rows)
     if whole.shape[:1] != rows.shape[:1]:
         raise CheckFailure("rowwise", f"a batch (4, {dim}) must give a result (4, ...), got {tuple(whole.shape)}")
@@ -60,7 +71,7 @@ def check_rowwise(
         _same(whole[i], call(rows[i]), f"row {i} of 4", "called by itself", limit)
     order = torch.tensor([2, 0, 3, 1])
     reordered = call(rows[order])
-    changed = call(torch.cat([rows[:3], 3 * rows[3:] - 1]))
+    changed = call(torch.cat([rows[:3], other]))
     for i in range(len(rows)):
         _same(whole[order[i]], reordered[i], f"row {int(order[i])} of 4", "with the rows in another order", limit)
         if i < 3:
@@ -68,19 +79,14 @@ def check_rowwise(
     spread = torch.stack([rows, rows], -1)[..., 0]
     for i in range(len(rows)):
         _same(whole[i], call(spread)[i], f"row {i} of 4", "in a tensor that is not contiguous", limit)
-    _check_shapes(call, dim, tuple(whole.shape[1:]), dtype, generator, limit)
+    _check_shapes(call, drawn, dim, tuple(whole.shape[1:]), limit)
 
 
 def _check_shapes(
-    call: Callable[[Tensor], Tensor],
-    dim: int,
-    tail: tuple[int, ...],
-    dtype: torch.dtype,
-    generator: torch.Generator,
-    limit: float,
+    call: Callable[[Tensor], Tensor], drawn: Callable[..., Tensor], dim: int, tail: tuple[int, ...], limit: float
 ) -> None:
     for batch in _SHAPES:
-        x = torch.randn(*batch, dim, generator=generator, dtype=dtype)
+        x = drawn(*batch)
         try:
             result = call(x)
         except Exception as cause:

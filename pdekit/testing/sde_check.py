@@ -63,8 +63,7 @@ def check_sde(
         if tuple(shape) != tuple(expected):
             name = "drift" if part is sde.drift else "diffusion"
             raise CheckFailure("sde", f"the {name} must have shape {tuple(expected)}, got {tuple(shape)}")
-        if not any(np.isfinite(sde.domain).flatten()):
-            check_rowwise(lambda t, x, part=part: part(t, x), sde.dim, time=_TIMES[0])  # type: ignore[misc]
+        check_rowwise(lambda t, x, part=part: part(t, x), sde.dim, time=_TIMES[0], draw=_inside(sde))  # type: ignore[misc]
     for state in x:
         _check_declared(sde, state)
     _check_ito_drift(sde, x, limit)
@@ -73,14 +72,22 @@ def check_sde(
 
 
 def _points(sde: SDE, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(8, sde.dim, generator=generator, dtype=torch.float64)
-    columns = []
-    for i, (low, high) in enumerate(sde.domain):
+    return _inside(sde)(8, sde.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _inside(sde: SDE) -> Any:
+    """Draws states inside the domain, not too near its ends."""
+    bounds = []
+    for low, high in sde.domain:
         low = -2.0 if np.isinf(low) and np.isinf(high) else high - 4.0 if np.isinf(low) else low
-        high = low + 4.0 if np.isinf(high) else high
-        columns.append(low + (high - low) * (0.05 + 0.9 * uniform[:, i]))
-    return torch.stack(columns, -1)
+        bounds.append((low, low + 4.0 if np.isinf(high) else high))
+    low, high = (torch.tensor(side, dtype=torch.float64) for side in zip(*bounds, strict=True))
+
+    def draw(*shape: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+        uniform = torch.rand(*shape, generator=generator, dtype=dtype)
+        return low.to(dtype) + (high - low).to(dtype) * (0.05 + 0.9 * uniform)
+
+    return draw
 
 
 def _check_declared(sde: SDE, x: Tensor) -> None:
@@ -112,8 +119,9 @@ def _check_ito_drift(sde: SDE, x: Tensor, limit: float) -> None:
 
 def _check_formulas(sde: SDE, model: SymbolicSDE, params: dict[str, float], x: Tensor, limit: float) -> None:
     equation = Equation.of(model)
-    diagonal = [model.diffusion_matrix[i, i] for i in range(model.dim)]
-    matrix = diagonal if sde.noise_type == "diagonal" else list(model.diffusion_matrix.flat())
+    entries = model.diffusion_matrix
+    diagonal = sde.noise_type == "diagonal"
+    matrix = [entries[i, i] for i in range(model.dim)] if diagonal else list(entries.flat())
     t = torch.tensor(_TIMES[0], dtype=torch.float64)
     symbols = (*model.state, model.time, *model.param_symbols)
     fixed = [float(t), *(float(params[name]) for name in model.param_names)]

@@ -14,13 +14,13 @@ import torch
 from sympy import Expr, ImmutableMatrix
 
 from pdekit.errors import InputError
-from pdekit.symbolic import oracles
+from pdekit.symbolic import oracles, write_expression
 from pdekit.symbolic.evaluation import Evaluation, evaluate
 from pdekit.testing.equations import Coefficient, SymbolicEquation
 from pdekit.testing.functions import TIME, SymbolicFunction, state_symbols
 
-Form = Literal["columns", "layered", "hollow"]
-FORMS: tuple[Form, ...] = ("columns", "layered", "hollow")
+Form = Literal["columns", "layered", "network", "hollow"]
+FORMS: tuple[Form, ...] = ("columns", "layered", "network", "hollow")
 
 
 @dataclass(frozen=True)
@@ -44,24 +44,31 @@ class Coefficients:
         """C."""
         return self.tensor if self.factor is None else self.factor * self.factor.T  # type: ignore[return-value]
 
-    def callables(self) -> dict[str, Any]:
-        """The keywords of `second_order_operator`: functions (t, x) of torch operations."""
+    def keywords(self, dtype: torch.dtype, device: Any = "cpu") -> dict[str, Any]:
+        """Those of `second_order_operator`: constant matrices as tensors, all else as functions (t, x)."""
         equation = oracles.Equation(state_symbols(len(self.drift)), TIME, self.drift, ImmutableMatrix(self.matrix))
         entries = {"drift": list(self.drift), "factor": self.factor, "tensor": self.tensor, "potential": self.potential}
-        return {name: Coefficient(e, equation) for name, e in entries.items() if e is not None}
+        given = {name: e for name, e in entries.items() if e is not None}
+        constant = {name for name in given if name in ("factor", "tensor") and not given[name].free_symbols}
+        return {
+            name: torch.tensor(e.tolist(), dtype=torch.float64).to(device, dtype)
+            if name in constant
+            else Coefficient(e, equation)
+            for name, e in given.items()
+        }
 
     def __repr__(self) -> str:
         entries = {
-            "drift": [str(b) for b in self.drift],
+            "drift": [write_expression(b) for b in self.drift],
             "factor": _listed(self.factor),
             "tensor": _listed(self.tensor),
-            "potential": str(self.potential),
+            "potential": write_expression(self.potential),
         }
         return f"testing.coefficients({', '.join(f'{k}={v!r}' for k, v in entries.items() if v is not None)})"
 
 
 def _listed(matrix: ImmutableMatrix | None) -> list[list[str]] | None:
-    return None if matrix is None else [[str(e) for e in matrix.row(i)] for i in range(matrix.rows)]
+    return None if matrix is None else [[write_expression(e) for e in matrix.row(i)] for i in range(matrix.rows)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +140,7 @@ class Specification:
         """The forms of functions that it makes sense for."""
         if self.scalar is None or self.density:
             return ("columns",)
-        return ("columns", "layered") if self.scalar else FORMS
+        return ("columns", "layered", "network") if self.scalar else FORMS
 
     def evaluate(self, trial: Trial, digits: int = 30) -> Evaluation:
         """The truth at the points of a trial."""
@@ -148,6 +155,8 @@ class Specification:
     def prepared(self, operator: Any, trial: Trial, dtype: torch.dtype, device: Any = "cpu") -> Callable[..., Any]:
         """The operator applied to the functions of a trial."""
         module = None if trial.function is None else trial.function.module().to(device, dtype)
+        if trial.coefficients is not None:
+            operator = partial(operator, **trial.coefficients.keywords(dtype, device))
         return self.applies(operator, trial, module)
 
     def arguments(self, trial: Trial, dtype: torch.dtype, device: Any = "cpu") -> tuple[Any, ...]:
@@ -219,7 +228,7 @@ second_order_operator = Specification(
     "second_order_operator",
     _second_order,
     _SCALAR,
-    lambda operator, trial, u: operator(u, **trial.coefficients.callables()),  # type: ignore[union-attr]
+    _plain,
     scalar=True,
     general=True,
     depth=2,

@@ -12,6 +12,7 @@ from pdekit.symbolic import parse_expression
 from pdekit.symbolic.oracles import Equation
 from pdekit.testing.equations import SymbolicEquation
 from pdekit.testing.functions import TIME, Columns, HollowColumns, Layered, state_symbols
+from pdekit.testing.networks import ACTIVATIONS, Network
 from pdekit.testing.specifications import Coefficients
 
 Text = str | float | Expr
@@ -41,6 +42,20 @@ def layered(
     return Layered(_matrix(weight, []), _read(bias, []), _read(outer, [*inner, TIME]), scalar)
 
 
+def network(
+    weights: Sequence[Sequence[Sequence[Text]]],
+    biases: Sequence[Sequence[Text]],
+    activation: str,
+    *,
+    scalar: bool = False,
+) -> Network:
+    """A perceptron of numbers, with an activation such as `"tanh"` or `"silu"` between its layers."""
+    if activation not in ACTIVATIONS:
+        raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}.")
+    columns = tuple(_matrix([[b] for b in bias], []) for bias in biases)
+    return Network(tuple(_matrix(w, []) for w in weights), columns, activation, scalar)
+
+
 def hollow(features: Sequence[Sequence[Text]], tau: Sequence[Text]) -> HollowColumns:
     """f_i = tau_i(x_i, h_i): row i of `features` in the other states and t, tau_i in x_i and h1 ... hk."""
     state = state_symbols(len(tau))
@@ -49,7 +64,8 @@ def hollow(features: Sequence[Sequence[Text]], tau: Sequence[Text]) -> HollowCol
     for i, row in enumerate(_matrix(features, [*state, TIME]).tolist()):
         if any(state[i] in e.free_symbols for e in row):
             raise InputError(f"Row {i} of the features must not contain {state[i]}: {row}.")
-    return HollowColumns(len(tau), _matrix(features, [*state, TIME]), _read(tau, [*state, *inner]))
+    own = tuple(_entry(e, [x, *inner]) for e, x in zip(tau, state, strict=True))
+    return HollowColumns(len(tau), _matrix(features, [*state, TIME]), own)
 
 
 def equation(
@@ -94,4 +110,4 @@ def _matrix(rows: Sequence[Sequence[Text]], symbols: Sequence[Symbol]) -> Immuta
     return ImmutableMatrix([[_entry(e, symbols) for e in row] for row in rows])
 
 
-__all__ = ["coefficients", "equation", "hollow", "layered", "scalar", "vector"]
+__all__ = ["coefficients", "equation", "hollow", "layered", "network", "scalar", "vector"]

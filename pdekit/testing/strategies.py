@@ -6,6 +6,7 @@ numbers towards small integers, dimensions and shapes towards one.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from pdekit.sde import Convention, NoiseType
 from pdekit.symbolic.oracles import Equation
 from pdekit.testing.equations import SymbolicEquation
 from pdekit.testing.functions import TIME, Columns, HollowColumns, Layered, SymbolicFunction, state_symbols
+from pdekit.testing.networks import ACTIVATIONS, Network
 
 _STEP = 64  # points lie on a lattice of 1/64, which float32 and bfloat16's products hold exactly
 _UNARY: tuple[Callable[[Expr], Expr], ...] = (
@@ -96,6 +98,15 @@ def layered(draw: st.DrawFn, dim: int, *, scalar: bool, time: bool = False, dept
     if not any(e.free_symbols & set(inner) for e in outer):
         outer[0] += inner[0]  # a layer that nothing uses is none
     return Layered(weight, bias, tuple(outer), scalar)
+
+
+@st.composite
+def networks(draw: st.DrawFn, dim: int, *, scalar: bool, layers: int = 1) -> Network:
+    """A perceptron of one or two hidden layers of one to three units, with any smooth activation of torch."""
+    widths = [dim, *(draw(st.integers(1, 3)) for _ in range(draw(st.integers(1, layers)))), 1 if scalar else dim]
+    weights = tuple(ImmutableMatrix(m, n, lambda *_: draw(coefficients())) for n, m in pairwise(widths))
+    biases = tuple(ImmutableMatrix(m, 1, lambda *_: draw(coefficients())) for m in widths[1:])
+    return Network(weights, biases, draw(st.sampled_from(list(ACTIVATIONS))), scalar)
 
 
 @st.composite
@@ -225,7 +236,9 @@ def hollow_nets(draw: st.DrawFn, dim: int, *, time: bool = False, dtype: torch.d
 def functions(
     dim: int, *, scalar: bool, form: str, time: bool = False, depth: int = 3
 ) -> SearchStrategy[SymbolicFunction]:
-    """Functions of one form: `"columns"`, `"layered"` or `"hollow"` (vector fields only)."""
+    """Functions of one form: `"columns"`, `"layered"`, `"network"` or `"hollow"` (vector fields only)."""
+    if form == "network":
+        return networks(dim, scalar=scalar, layers=2 if depth > 2 else 1)
     if form == "hollow":
         return hollow_fields(dim, time=time, depth=depth)
     if form == "layered":
@@ -246,6 +259,7 @@ __all__ = [
     "hollow_nets",
     "layered",
     "log_densities",
+    "networks",
     "numbers_on_lattice",
     "points",
     "scalars",

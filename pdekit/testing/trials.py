@@ -34,5 +34,7 @@ def general_coefficients(draw: st.DrawFn, dim: int) -> Coefficients:
     drift = tuple(draw(entry) for _ in range(dim))
     columns = draw(st.integers(1, 2))
     if draw(st.booleans()):
+        entry = strategies.coefficients()  # constants, which operators take as tensors
+    if draw(st.booleans()):
         return Coefficients(drift, ImmutableMatrix(dim, columns, lambda *_: draw(entry)), None, draw(entry))
     return Coefficients(drift, None, ImmutableMatrix(dim, dim, lambda *_: draw(entry)), draw(entry))

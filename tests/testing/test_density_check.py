@@ -133,3 +133,19 @@ def test_points_and_limit_of_the_residual():
 def test_other_dimensions(dim):
     with pytest.raises(InputError, match=f"over 1 to 3 dimensions, got dim={dim}"):
         check_density(standard, dim)
+
+
+def test_a_density_without_moments():
+    cauchy = lambda x: -torch.log(torch.pi * (1 + x[..., 0] ** 2))  # noqa: E731
+    found = check_density(cauchy, 1)
+    assert found.mass == pytest.approx(1)
+    assert np.isnan(found.mean).all()
+    with pytest.raises(CheckFailure, match="the mean is"):
+        check_density(cauchy, 1, mean=[0.0])
+
+
+def test_no_points_for_the_residual():
+    normal = lambda x: -0.5 * x[..., 0] ** 2 - 0.5 * np.log(2 * np.pi)  # noqa: E731
+    wrong = SDE(lambda t, x: 5 * x, lambda t, x: 1 + 0 * x, dim=1)
+    with pytest.raises(InputError, match="no points to take the residual at"):
+        check_density(normal, 1, sde=wrong, points=torch.zeros(0, 1, dtype=torch.float64))

@@ -7,6 +7,7 @@ import torch
 from torch.func import hessian, jacrev, vmap
 
 from pdekit import operators, testing
+from pdekit.errors import InputError
 from pdekit.testing import CheckFailure, Trial, check_operator
 
 FIELD = Trial(testing.vector("x1**2*x2", "sin(x1) + x2**2"), x=[[0.5, 2.0], [-0.25, 1.0]])
@@ -258,3 +259,14 @@ def test_the_summed_hessian_is_caught_on_drawn_trials():
         check_operator(whole_hessian_of_any, testing.laplacian, examples=60, forms=("columns",))
     line = next(row for row in str(caught.value).splitlines() if "function" in row)
     assert len(line) < 40, line
+
+
+@pytest.mark.parametrize("options", [{"forms": ("colums",)}, {"forms": ("hollow",)}, {"examples": 0}])
+def test_what_there_is_nothing_to_try_on(options):
+    with pytest.raises(InputError, match="is tried on the forms columns, layered, network"):
+        check_operator(operators.laplacian, testing.laplacian, **options)
+
+
+def test_lines_that_reproduce_keep_every_digit():
+    function = testing.scalar("0.1234567890123456*x1**2", dim=1)
+    assert "0.1234567890123456*" in repr(function)

@@ -127,3 +127,19 @@ def test_states_can_be_given():
     check_sde(sde)
     with pytest.raises(CheckFailure, match="g_1 changes with x_2"):
         check_sde(sde, points=torch.tensor([[60.0, 70.0]], dtype=torch.float64))
+
+
+UNIT = ((0.0, 1.0), (0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    "diffusion", [lambda t, x: 1 + (x - x.mean(0)) ** 2, lambda t, x: x * float("nan")], ids=["mixing", "nan"]
+)
+def test_rows_are_checked_inside_a_domain(diffusion):
+    with pytest.raises(CheckFailure, match="rowwise"):
+        check_sde(SDE(lambda t, x: -x, diffusion, dim=2, domain=UNIT))
+
+
+def test_fewer_noises_than_states():
+    model = SymbolicSDE(["x", "y"], ["-x", "-y"], [["1"], ["x"]])
+    check_sde(model.at(), model=model)

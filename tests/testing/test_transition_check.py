@@ -85,6 +85,14 @@ def test_what_has_no_reference():
 # Densities that claim to be of the equation.
 
 
+def test_what_the_reference_refuses():
+    timed = SDE(lambda t, x: -t * x, lambda t, x: 0.5 + 0 * x, dim=1)
+    with pytest.raises(UnsupportedError, match="don't depend on time"):
+        reference_transition(timed, 0.3, DTS, -2.5, 2.5)
+    with pytest.raises(InputError, match="move the ends further out"):
+        reference_transition(SDE(lambda t, x: 0 * x, lambda t, x: 1 + 0 * x, dim=1), 0.5, np.array([0.5]), 0, 1)
+
+
 def gaussian(mean, variance, shift=0.0):
     def log_density(x0, x1, dt):
         m, v = mean(x0[:, 0], dt), variance(x0[:, 0], dt)
