@@ -11,12 +11,13 @@ SOURCES := pyproject.toml constraints.txt
 # The matrices are small: one thread is faster than several that wait for one another, and the tests run side by side.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint format types unit install install-test test-oldest clean
+.PHONY: help demo test lint format types unit test-all install install-test test-oldest clean
 
 help:
 	@echo "make demo     set up, then fit the CKLS model to quarterly US T-bill rates; the result is in fit/"
 	@echo "make test     set up, then run the linter, the type checker and all tests"
 	@echo "make install-test | lint | format | types | unit     the parts of make test one by one"
+	@echo "make test-all the same with the exhaustive tests, some minutes more"
 	@echo "make test-oldest     the tests with the oldest dependencies that pyproject.toml admits"
 	@echo "make clean    remove the environment, the demo's result and the caches"
 
@@ -38,6 +39,9 @@ types: install-test
 
 unit: install-test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
+test-all: lint types
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m "slow or not slow"
 
 install: $(RUN_STAMP)
 install-test: $(TEST_STAMP)

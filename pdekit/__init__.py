@@ -14,7 +14,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pdekit import errors, nets, operators, simulation
+    from pdekit import errors, nets, operators, simulation, testing
     from pdekit.data import Trajectories
     from pdekit.fitting import Fit, fit
     from pdekit.operators import (
@@ -79,6 +79,7 @@ __all__ = [
     "OperatorResult",
     "operators",
     "nets",
+    "testing",
     "errors",
 ]
 
@@ -116,6 +117,7 @@ _HOME = {
     "OperatorResult": "pdekit.operators",
     "operators": "pdekit.operators",
     "nets": "pdekit.nets",
+    "testing": "pdekit.testing",
     "errors": "pdekit.errors",
 }
 
