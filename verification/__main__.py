@@ -129,6 +129,23 @@ def _parse() -> argparse.Namespace:
     unknown = set(options.only or ()) - set(SECTIONS) if options.what == "matrix" else set()
     if unknown:
         parser.error(f"--only must name sections: {', '.join(SECTIONS)}; got {', '.join(sorted(unknown))}")
+    if options.processes < 1:
+        parser.error("--processes must be at least 1")
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        parser.error(f"--out {options.out} is a file; name a folder")
+    if options.what == "mutants" and options.only:
+        from verification.mutants.catalogue import MUTANTS
+
+        missing = set(options.only) - {m.name for m in MUTANTS}
+        if missing:
+            parser.error(f"there is no mutant called {', '.join(sorted(missing))}")
+    if options.what == "matrix" and options.device != "cpu":
+        import torch
+
+        try:
+            torch.zeros(1, device=options.device)
+        except Exception as cause:
+            parser.error(f"--device {options.device}: torch can't use it here ({str(cause).splitlines()[0]})")
     # A trial's report must not replace the evidence.
     options.out = options.out or HERE / ("quick" if options.level == "quick" else "results")
     return options

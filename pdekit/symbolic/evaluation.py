@@ -10,6 +10,7 @@ from sympy import Basic, Expr, Symbol
 
 from pdekit.errors import InputError, NumericalError
 
+_EPS = float(np.finfo(np.float64).eps)
 _LEAST_DIGITS = 20  # a few more than float64 has
 
 
@@ -78,12 +79,14 @@ class _Walk:
 
     def read(self, expression: Expr) -> tuple[float, float]:
         try:
-            value = self.value(expression)
-        except ZeroDivisionError:
-            value = mpmath.nan
+            value, magnitude = self.value(expression), self.magnitude(expression)
+        except (ZeroDivisionError, OverflowError):
+            value = magnitude = mpmath.nan
         if not isinstance(value, mpmath.mpf) or not np.isfinite(float(value)):
             raise NumericalError(f"{expression} has no finite real value at this point: {value}.")
-        return float(value), self.magnitude(expression)
+        if not np.isfinite(magnitude):
+            raise NumericalError(f"{expression}: what is added up on the way overflows float64 at this point.")
+        return float(value), magnitude
 
     def value(self, node: Basic) -> Any:
         found = self._values.get(node)
@@ -129,7 +132,9 @@ class _Walk:
             base, exponent = values
             if i == 1:
                 return self.value(node) * mpmath.log(abs(base)) if base else 0
-            return exponent * base ** (exponent - 1) if base or exponent >= 1 else 0
+            # Near zero the slope over what rounding may have made of the base: (1e-17)^4 where 0^4 was meant.
+            around = abs(base) + mpmath.mpf(_EPS * self.magnitude(node.args[0])) if exponent >= 1 else base
+            return exponent * around ** (exponent - 1) if around else 0
         return 1 if isinstance(node, _KINKED) else self.value(node.fdiff(i + 1))
 
 

@@ -2,9 +2,12 @@
 
 Nothing here is shared with the code that it certifies: no formula is expanded by hand, no coefficient converted by
 `convention.py`, nothing compiled to torch. `evaluate` turns the results into numbers of any precision.
+
+Sums over dimensions are not simplified: terms that cancel stay apart, because code that adds them in floating point is
+off by their rounding. `.doit()` adds them up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -32,17 +35,21 @@ def dimwise_derivative(f: Sequence[Expr], state: Variables, order: int = 1) -> t
 
 def divergence(f: Sequence[Expr], state: Variables) -> Expr:
     """sum_i d f_i / d x_i."""
-    return sympy.Add(*dimwise_derivative(f, state))
+    return _sum(dimwise_derivative(f, state))
 
 
 def laplacian(u: Expr, state: Variables) -> Expr:
     """sum_i d^2 u / d x_i^2."""
-    return sympy.Add(*(sympy.diff(u, x, 2) for x in state))
+    return _sum(sympy.diff(u, x, 2) for x in state)
 
 
 def biharmonic(u: Expr, state: Variables) -> Expr:
-    """The Laplacian of the Laplacian."""
-    return laplacian(laplacian(u, state), state)
+    """The Laplacian of the Laplacian, sum_ij d_i^2 d_j^2 u."""
+    return _sum(sympy.diff(u, a, 2, b, 2) for a, b in product(state, repeat=2))
+
+
+def _sum(terms: Iterable[Expr]) -> Expr:
+    return sympy.Add(*(term for term in terms if term != 0), evaluate=False)
 
 
 def second_order(
@@ -51,7 +58,7 @@ def second_order(
     """b . grad u + sum_ij C_ij d_i d_j u + c u."""
     first = (b * sympy.diff(u, x) for b, x in zip(drift, state, strict=True))
     second = (tensor[i, j] * sympy.diff(u, a, b) for (i, a), (j, b) in product(enumerate(state), repeat=2))
-    return sympy.Add(*first, *second, potential * u)
+    return _sum([*first, *second, potential * u])
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,9 @@ class Equation:
     Example:
         >>> x, t = sympy.symbols("x t")
         >>> eq = Equation((x,), t, (-x,), sympy.ImmutableMatrix([[x]]), "stratonovich")
-        >>> eq.ito_drift()
-        (-x/2,)
-        >>> sympy.expand(eq.fokker_planck(x**2))
+        >>> eq.ito_drift()[0].doit()
+        -x/2
+        >>> sympy.expand(eq.fokker_planck(x**2).doit())
         15*x**2/2
     """
 
@@ -103,10 +110,10 @@ class Equation:
             return self.drift
         rows, columns = self.diffusion.shape
         correction = [
-            sum(self.diffusion[j, k] * sympy.diff(self.diffusion[i, k], self.state[j]) / 2 for j, k in pairs)
+            [self.diffusion[j, k] * sympy.diff(self.diffusion[i, k], self.state[j]) / 2 for j, k in pairs]
             for i, pairs in ((i, tuple(product(range(rows), range(columns)))) for i in range(rows))
         ]
-        return tuple(f + c for f, c in zip(self.drift, correction, strict=True))
+        return tuple(_sum([f, *terms]) for f, terms in zip(self.drift, correction, strict=True))
 
     def generator(self, u: Expr) -> Expr:
         """L u = f . grad u + sum_ij D_ij d_i d_j u."""
@@ -117,13 +124,13 @@ class Equation:
         drift, tensor, state = self.ito_drift(), self.tensor, self.state
         transport = (-sympy.diff(f * p, x) for f, x in zip(drift, state, strict=True))
         spread = (sympy.diff(tensor[i, j] * p, a, b) for (i, a), (j, b) in product(enumerate(state), repeat=2))
-        return sympy.Add(*transport, *spread)
+        return _sum([*transport, *spread])
 
     def current(self, p: Expr) -> tuple[Expr, ...]:
         """J_i = f_i p - sum_j d_j (D_ij p)."""
         tensor = self.tensor
         return tuple(
-            f * p - sum(sympy.diff(tensor[i, j] * p, x) for j, x in enumerate(self.state))
+            _sum([f * p, *(-sympy.diff(tensor[i, j] * p, x) for j, x in enumerate(self.state))])
             for i, f in enumerate(self.ito_drift())
         )
 
@@ -133,7 +140,8 @@ class Equation:
 
     def residual(self, log_p: Expr) -> Expr:
         """d_t log p - (L* p) / p."""
-        return sympy.diff(log_p, self.time) - self.log_fokker_planck(log_p)
+        terms = sympy.Add.make_args(self.log_fokker_planck(log_p))
+        return _sum([sympy.diff(log_p, self.time), *(-term for term in terms)])
 
     def probability_flow(self, log_p: Expr) -> tuple[Expr, ...]:
         """J / p for p = exp(log_p)."""
@@ -143,10 +151,13 @@ class Equation:
         )
 
     def _over_density(self, operator: Any, log_p: Expr) -> Expr:
-        # With an unknown function in the exponent SymPy cancels exp(l) from every term, whose value may underflow.
+        # With an unknown function in the exponent SymPy cancels exp(l) from every term, whose value may underflow;
+        # the function itself comes in last, term by term.
         unknown = Function("log_p")(*self.state, self.time)
-        ratio = sympy.expand(operator(exp(unknown)) / exp(unknown))
-        return ratio.subs(unknown, log_p).doit()
+        parts = (part for term in sympy.Add.make_args(operator(exp(unknown))) for part in sympy.Add.make_args(term))
+        ratios = (part / exp(unknown) for part in parts)
+        free = (r if not r.has(exp(unknown)) else sympy.expand(r) for r in ratios)
+        return _sum(r.subs(unknown, log_p).doit() for ratio in free for r in sympy.Add.make_args(ratio))
 
 
 __all__ = [

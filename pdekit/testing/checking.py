@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pdekit.errors import UnsupportedError
+from pdekit.testing.comparison import CheckFailure
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -33,6 +34,7 @@ def for_all(
     """
     require_hypothesis()
     import hypothesis
+    from hypothesis.errors import Flaky
 
     phases = [hypothesis.Phase.generate, *([hypothesis.Phase.shrink] if shrink else [])]
     settings = hypothesis.settings(
@@ -52,7 +54,10 @@ def for_all(
     def property_of(example: Any) -> None:
         check(example)
 
-    property_of()
+    try:
+        property_of()
+    except Flaky as flaky:
+        raise CheckFailure("drawn examples", f"the same example passes once and fails once: {flaky}") from flaky
 
 
 def require_hypothesis() -> None:

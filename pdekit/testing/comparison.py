@@ -83,7 +83,7 @@ def compare(got: Any, truth: Evaluation, dtype: torch.dtype, shape: tuple[int, .
     unit = limits.eps * truth.magnitude + limits.tiny + truth.error  # below `tiny` there is nothing but zero
     with np.errstate(invalid="ignore", over="ignore"):
         units = np.abs(found - truth.value) / unit
-    units = np.where(np.isfinite(units), units, np.inf)
+    units = np.where(np.isfinite(units) & np.isfinite(unit), units, np.inf)
     if units.size == 0:
         return Comparison(0.0, 0, 0, 0.0, 0.0, 0.0)
     row, entry = np.unravel_index(int(np.argmax(units)), units.shape)

@@ -25,8 +25,8 @@ def check_hollow(
 ) -> None:
     """Check that a function with `condition` and `transform` is hollow, and puts itself together from them.
 
-    1. Replacing x_i by any finite value, however large, leaves every bit of h_i. A zero diagonal of the Jacobian would
-       not prove this: sum_j x_j - x_i has one.
+    1. Replacing x_i by any of five values up to 1e30 in size leaves every bit of h_i. A zero diagonal of the Jacobian
+       would not prove this: sum_j x_j - x_i has one.
     2. f(x) = transform(x, condition(x)).
     3. The diagonal of f's Jacobian is the derivative of `transform` along (1, ..., 1) with h held.
     4. h reaches the output and the state reaches h: every f_i depends on some other state.

@@ -111,10 +111,13 @@ def judge(
         if compiled:
             torch._dynamo.reset()  # each trial is another function: compiled ones would pile up to torch's limit
             applied = torch.compile(applied, fullgraph=True, backend="aot_eager")
-        got = applied(*specification.arguments(trial, dtype, device))
+        arguments = specification.arguments(trial, dtype, device)
+        got = applied(*arguments)
     except Exception as cause:
         text = f"raised {type(cause).__name__}: {cause}\n  {_described(trial, 0, dtype)}"
         raise CheckFailure(name, text, reproduction=line) from cause
+    if not torch.equal(arguments[-1], specification.arguments(trial, dtype, device)[-1]):
+        raise CheckFailure(name, f"the state was overwritten\n  {_described(trial, 0, dtype)}", reproduction=line)
     try:
         found = compare(got, truth, dtype, shape)
     except CheckFailure as cause:

@@ -40,9 +40,14 @@ def fokker_planck(log_p: Callable[..., Tensor], sde: SDE, t: Tensor, x: Tensor) 
         return 0.5 * noise @ noise.T * p(z)
 
     d = x.shape[-1]
+    noise, drift = noise_matrix(sde, t, x), ito_drift(sde, t, x)
+    tensor, score = 0.5 * noise @ noise.T, jacfwd(lambda z: log_p(t, z))(x)
     second = hessian(spread)(x)  # (d, d, d, d)
     terms = torch.stack([second[i, j, i, j] for i in range(d) for j in range(d)])
+    # The terms of the product rule one by one: the sums above may vanish where none of them does.
+    curvature = hessian(lambda z: log_p(t, z))(x).abs() + torch.outer(score, score).abs()
     size = rate.abs() + transport.abs().sum() + terms.abs().sum()
+    size = size + (drift * score).abs().sum() + (tensor.abs() * curvature).sum()
     return rate + transport.sum() - terms.sum(), size
 
 

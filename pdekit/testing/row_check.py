@@ -53,7 +53,11 @@ def check_rowwise(
     def call(x: Tensor) -> Tensor:
         x = x.to(device)
         leading = () if time is None else (torch.tensor(time, dtype=dtype, device=x.device),)
-        result = function(*leading, x)
+        try:
+            result = function(*leading, x)
+        except Exception as cause:
+            shape = tuple(x.shape)
+            raise CheckFailure("rowwise", f"a state of shape {shape} raises {type(cause).__name__}: {cause}") from cause
         result = torch.stack(list(result), -1) if isinstance(result, tuple | list) else result
         if not isinstance(result, Tensor) or not result.is_floating_point():
             came = result.dtype if isinstance(result, Tensor) else type(result).__name__
@@ -87,12 +91,7 @@ def _check_shapes(
 ) -> None:
     for batch in _SHAPES:
         x = drawn(*batch)
-        try:
-            result = call(x)
-        except Exception as cause:
-            raise CheckFailure(
-                "rowwise", f"a state of shape {(*batch, dim)} raises {type(cause).__name__}: {cause}"
-            ) from cause
+        result = call(x)
         if tuple(result.shape) != (*batch, *tail):
             raise CheckFailure(
                 "rowwise", f"a state of shape {(*batch, dim)} must give {(*batch, *tail)}, got {tuple(result.shape)}"
@@ -107,6 +106,8 @@ def _same(expected: Tensor, got: Tensor, what: str, how: str, limit: float) -> N
         raise CheckFailure("rowwise", f"{what} has shape {tuple(expected.shape)}, {how} {tuple(got.shape)}")
     if expected.numel() == 0:
         return
+    if bool(torch.isnan(expected).any()):
+        raise CheckFailure("rowwise", f"{what} is NaN: if not every state makes sense, say by draw= which do")
     error = float((expected - got).detach().abs().max())
     unit = torch.finfo(expected.dtype).eps * (1 + float(expected.detach().abs().max()))
     if not error <= limit * unit:

@@ -17,6 +17,7 @@ from pdekit.testing.comparison import DEFAULT_LIMIT, CheckFailure, compare
 from pdekit.testing.row_check import check_rowwise
 
 _TIMES = (0.25, 1.5)
+_STEP, _DIFFERENCES = 1e-5, 1e-5  # of difference quotients: step, and the error allowed
 
 
 def check_sde(
@@ -33,7 +34,7 @@ def check_sde(
     1. Drift and diffusion have the declared shapes and act on each row by itself, for every shape of batch.
     2. Noise declared additive does not depend on the state; a separable g_i depends on x_i alone; autonomous
        coefficients don't depend on the time.
-    3. `pdekit.ito_drift` of it is f_i + 1/2 sum_jk G_jk d_j G_ik, by plain forward mode.
+    3. `pdekit.ito_drift` of it is f_i + 1/2 sum_jk G_jk d_j G_ik, by plain forward mode and by difference quotients.
     4. If a model is given: coefficients and Ito drift are those of its formulas, in thirty digits.
 
     Args:
@@ -115,6 +116,28 @@ def _check_ito_drift(sde: SDE, x: Tensor, limit: float) -> None:
     error = float((got - expected).detach().abs().max())
     if not error <= limit * unit:
         raise CheckFailure("sde", f"the Ito drift is off by {error:.3g}", units=error / unit)
+    rough = torch.stack([_ito_drift_by_differences(sde, t, row) for row in x])
+    error = float((got - rough).detach().abs().max() / (1 + rough.abs().max()))
+    if not error <= _DIFFERENCES:
+        raise CheckFailure(
+            "sde",
+            f"the Ito drift is off by {error:.3g} from difference quotients: are gradients of the diffusion cut off "
+            "by detach() or numpy?",
+        )
+
+
+def _ito_drift_by_differences(sde: SDE, t: Tensor, x: Tensor) -> Tensor:
+    """The same without autograd, which a detached coefficient deceives."""
+    drift = sde.drift(t, x).detach()
+    if sde.sde_type == "ito":
+        return drift
+    with torch.no_grad():
+        noise = plain.noise_matrix(sde, t, x)
+        for k in range(noise.shape[1]):
+            step = _STEP * noise[:, k]
+            ahead, behind = (plain.noise_matrix(sde, t, z)[:, k] for z in (x + step, x - step))
+            drift = drift + (ahead - behind) / (4 * _STEP)
+    return drift
 
 
 def _check_formulas(sde: SDE, model: SymbolicSDE, params: dict[str, float], x: Tensor, limit: float) -> None:

@@ -57,7 +57,8 @@ def coefficients() -> SearchStrategy[Any]:
 @st.composite
 def expressions(draw: st.DrawFn, symbols: Sequence[Symbol], depth: int = 3) -> Expr:
     """A smooth expression of `symbols`, defined everywhere; shrinks to the first symbol."""
-    kinds = ["symbol"] if depth == 0 else ["symbol", "scaled", "sum", "product", "function"]
+    # Products and functions twice: of a bare symbol every second derivative is zero, which proves little.
+    kinds = ["symbol", "scaled", "sum", "product", "function", "product", "function"] if depth else ["symbol"]
     kind = draw(st.sampled_from(kinds))
     again = partial(expressions, symbols, depth - 1)
     if kind == "symbol":

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pdekit.errors import InputError
 from pdekit.sde import SDE
 from pdekit.testing.comparison import CheckFailure
-from pdekit.testing.reference import LogDensity, reference_transition
+from pdekit.testing.reference import LogDensity, ReferenceTransition, reference_transition
 
-_RATIO = 2.0
+_NEGLIGIBLE = 1e-4  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def check_transition(
         upper: The other end.
         dts: Elapsed times.
         order: If given, the L1 distance must shrink like dt^order, within `slack`: 1/2 for Euler's density of
-            multiplicative noise, 1 of additive noise.
+            multiplicative noise, 1 of additive noise; and the mean's error, in standard deviations, faster than dt.
         slack: See `order`.
         tolerance: If given, the largest L1 distance allowed at any dt: for densities that claim to be exact.
         mass_tolerance: How far masses may be from 1; by default the tolerance, or .02.
@@ -64,6 +65,7 @@ def check_transition(
         Distances, masses and order.
 
     Raises:
+        InputError: If neither order nor tolerance is given, or mass reaches an end.
         CheckFailure: If the distance, the order or the mass is wrong.
 
     Example:
@@ -76,6 +78,8 @@ def check_transition(
         ...     return torch.distributions.Normal(x0[:, 0] * decay, scale).log_prob(x1[:, 0])
         >>> found = check_transition(log_density, ou, 0.3, lower=-2.5, upper=2.5, tolerance=1e-4)
     """
+    if order is None and tolerance is None:
+        raise InputError("Say what is expected: order= of the L1 distance in dt, or tolerance= for an exact density.")
     times = np.asarray(dts, dtype=float)
     reference = reference_transition(sde, x0, times, lower, upper)
     x1 = torch.tensor(reference.x, dtype=torch.float64).unsqueeze(-1)
@@ -93,7 +97,28 @@ def check_transition(
     slope = np.polyfit(np.log(times[usable]), np.log(distance[usable]), 1)[0] if usable.sum() > 1 else np.nan
     report = TransitionReport(times, distance, mass, float(slope), reference.error)
     _judge(report, order, slack, tolerance, mass_tolerance)
+    if order is not None:
+        _judge_mean(reference, density, mass, times)
     return report
+
+
+def _judge_mean(reference: ReferenceTransition, density: np.ndarray, mass: np.ndarray, times: np.ndarray) -> None:
+    """The mean's error in standard deviations shrinks like dt^(3/2).
+
+    A wrong drift makes it dt^(1/2), which the L1 distance of Euler's density for multiplicative noise would hide.
+    """
+    true = reference.integral(reference.density * reference.x)
+    spread = np.sqrt(reference.integral(reference.density * (reference.x - true[:, None]) ** 2))
+    off = np.abs(reference.integral(density * reference.x) / mass - true) / spread
+    if off.max() <= _NEGLIGIBLE:
+        return
+    slope = np.polyfit(np.log(times), np.log(np.maximum(off, 1e-300)), 1)[0]
+    if not slope >= 1:
+        raise CheckFailure(
+            "transition",
+            f"the mean is off by {off.max():.3g} standard deviations, shrinking like dt^{slope:.2f}, not dt^1.5: "
+            "is the drift right, and the convention?",
+        )
 
 
 def _judge(

@@ -270,3 +270,32 @@ def test_what_there_is_nothing_to_try_on(options):
 def test_lines_that_reproduce_keep_every_digit():
     function = testing.scalar("0.1234567890123456*x1**2", dim=1)
     assert "0.1234567890123456*" in repr(function)
+
+
+def test_an_operator_that_overwrites_the_state():
+    def overwriting(f):
+        def apply(*arguments):
+            value = operators.divergence(f)(*arguments)
+            arguments[-1].zero_()
+            return value
+
+        return apply
+
+    with pytest.raises(CheckFailure, match="the state was overwritten"):
+        check_operator(overwriting, testing.divergence, examples=5)
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        Trial(testing.scalar("exp(x1/3)*sin(x2/3)", dim=2), x=[[1.1, -2.3]]),
+        Trial(testing.scalar("(x1/10 + x2/5 - 3/10)**4", dim=2), x=[[1.0, 1.0]]),
+    ],
+)
+def test_terms_that_cancel_raise_no_alarm(trial):
+    check_operator(operators.laplacian, testing.laplacian, trial=trial)
+
+
+def test_a_stationary_density_raises_no_alarm():
+    trial = Trial(testing.scalar("-x1**2", dim=1), testing.equation(["-x1"], [["1"]]), x=[[1.7]])
+    check_operator(operators.log_fokker_planck_operator, testing.log_fokker_planck_operator, trial=trial)

@@ -143,3 +143,9 @@ def test_rows_are_checked_inside_a_domain(diffusion):
 def test_fewer_noises_than_states():
     model = SymbolicSDE(["x", "y"], ["-x", "-y"], [["1"], ["x"]])
     check_sde(model.at(), model=model)
+
+
+def test_gradients_that_are_cut_off_are_seen_by_differences():
+    cut = SDE(lambda t, x: -x, lambda t, x: x.detach() ** 2 + 1, dim=2, sde_type="stratonovich")
+    with pytest.raises(CheckFailure, match="from difference quotients"):
+        check_sde(cut)
