@@ -63,15 +63,12 @@ def verify(
 
 
 def _device(name: str) -> "torch.device":
-    import torch
+    from pdekit.testing.options import check_device
 
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except Exception as cause:
-        reason = str(cause).splitlines()[0]
-        raise InputError(f"--device {name}: torch can't use it here ({reason}). Leave it out for the CPU.") from None
-    return device
+        return check_device(name)
+    except InputError as cause:
+        raise InputError(f"--device: {cause} Leave it out for the CPU.") from None
 
 
 def _dtypes(names: list[str] | None, device: str) -> list["torch.dtype"]:

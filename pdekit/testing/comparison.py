@@ -52,9 +52,14 @@ class Comparison:
         return self.units <= limit
 
     def __str__(self) -> str:
+        size = (
+            f"{self.units:.3g} times eps sum|terms| = {self.unit:.3g}"
+            if self.unit > 1e-300
+            else "where every term is 0"
+        )
         return (
             f"expected   {self.expected:.17g}\n  got        {self.got:.17g}\n"
-            f"  error      {abs(self.got - self.expected):.3g}, {self.units:.3g} times eps sum|terms| = {self.unit:.3g}"
+            f"  error      {abs(self.got - self.expected):.3g}, {size}"
         )
 
 

@@ -88,6 +88,7 @@ def check_density(
     if not 1 <= dim <= _MOST_DIMS:
         raise InputError(f"check_density integrates over 1 to {_MOST_DIMS} dimensions, got dim={dim}.")
     rtol = _RTOL[dim] if rtol is None else rtol
+    _check_inputs(dim, sde, points, lower=lower, upper=upper, mean=mean, covariance=covariance)
     leading = () if time is None else (torch.tensor(time, dtype=torch.float64),)
     density = _positive(lambda x: log_density(*leading, x))
     low = np.full(dim, -np.inf) if lower is None else np.asarray(lower, float)
@@ -109,13 +110,25 @@ def check_density(
     return DensityReport(mass, first, spread, residual)
 
 
+def _check_inputs(dim: int, sde: SDE | None, points: Tensor | None, **arrays: Any) -> None:
+    for name, given in arrays.items():
+        shape = (dim, dim) if name == "covariance" else (dim,)
+        if given is not None and np.shape(given) != shape:
+            raise InputError(f"{name} must have shape {shape}, got {np.shape(given)}.")
+    if sde is not None and sde.dim != dim:
+        raise InputError(f"The equation has {sde.dim} states, the density {dim}.")
+    if points is not None and (points.ndim != 2 or points.shape[1] != dim or points.dtype != torch.float64):
+        raise InputError(f"points must be float64 states (n, {dim}), got {points.dtype} {tuple(points.shape)}.")
+
+
 def _positive(log_density: Callable[[Tensor], Tensor]) -> Callable[[np.ndarray], np.ndarray]:
     def density(x: np.ndarray) -> np.ndarray:
         states = torch.tensor(np.ascontiguousarray(x), dtype=torch.float64)
         with torch.no_grad():
             found = log_density(states)
-        if tuple(found.shape) != x.shape[:1]:
-            raise CheckFailure("density", f"a state {x.shape} must give {x.shape[:1]}, got {tuple(found.shape)}")
+        if not isinstance(found, Tensor) or tuple(found.shape) != x.shape[:1]:
+            came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise CheckFailure("density", f"a state {x.shape} must give {x.shape[:1]}, got {came}")
         bad = torch.isnan(found) | (found == torch.inf)
         if bool(bad.any()):
             i = int(bad.nonzero()[0, 0])

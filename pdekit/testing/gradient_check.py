@@ -25,7 +25,8 @@ def check_gradients(
     """Check the gradients of an operator applied to a module, in the module's parameters and in the state.
 
     Central differences in float64 are the truth (`torch.autograd.gradcheck`, and `gradgradcheck` for the second order),
-    along each coordinate of small modules, along a random direction where there are more than 64 numbers.
+    along each coordinate of small modules, along a random direction where there are more than 64 numbers. Difference
+    quotients allow 1e-5 + 1e-3 of the derivative: a cut graph, a missing factor or term is seen, a small error is not.
 
     Args:
         operator: f -> g, with g(x) or g(t, x) differentiable.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pdekit.errors import InputError
 from pdekit.testing.comparison import DEFAULT_LIMIT, CheckFailure
+from pdekit.testing.options import check_options
 
 _REPLACEMENTS = (0.0, 3.7, -250.0, 1e30, -1e30)
 
@@ -50,6 +51,7 @@ def check_hollow(
         >>> from pdekit.nets import HollowNet
         >>> check_hollow(HollowNet(3, seed=0).double(), 3)
     """
+    check_options(dtype=dtype, device=device, limit=limit)
     missing = [name for name in ("condition", "transform") if not callable(getattr(net, name, None))]
     if missing:
         raise InputError(f"A hollow function has the methods condition and transform; {missing[0]} is missing.")

@@ -8,6 +8,7 @@ import torch
 from pdekit.errors import InputError
 from pdekit.testing.checking import for_all, require_hypothesis
 from pdekit.testing.comparison import DEFAULT_LIMIT, CheckFailure, Comparison, compare
+from pdekit.testing.options import check_options, known
 from pdekit.testing.specifications import Form, Specification, Trial
 
 
@@ -26,7 +27,8 @@ def check_operator(
 ) -> Comparison:
     """Check an operator against its definition on drawn functions, equations and points.
 
-    A result may be off by `limit` units of eps sum|terms|, see `pdekit.symbolic.evaluation`.
+    States are batches (n, d); for other shapes of batch see `check_rowwise`. A result may be off by `limit` units of
+    eps sum|terms|, see `pdekit.symbolic.evaluation`.
 
     Args:
         operator: What is tried: for `testing.divergence` and its like f -> g with g(x), or g(t, x) if f takes a time;
@@ -36,7 +38,8 @@ def check_operator(
         seed: The same seed draws the same trials.
         dtype: The dtype of the state.
         device: Where it is computed.
-        forms: `"columns"`, `"layered"` (a linear first layer), `"hollow"`; by default all that make sense.
+        forms: `"columns"`, `"layered"` (a linear first layer), `"network"` (torch's modules), `"hollow"`; by default
+            all that make sense.
         limit: The units that are allowed.
         compiled: Whether g is called through `torch.compile(fullgraph=True)`; some seconds a trial.
         trial: Try this one alone: what the message of a failure tells to do.
@@ -45,7 +48,7 @@ def check_operator(
         The largest error found.
 
     Raises:
-        InputError: If the forms or the number of examples make no sense.
+        InputError: If the specification or an option makes no sense.
         CheckFailure: With the simplest trial that fails, what was expected, what came, and a line that reproduces it.
 
     Example:
@@ -63,6 +66,12 @@ def check_operator(
         pdekit.testing.comparison.CheckFailure: divergence: expected shape (1,), got (1, 2)
         ...
     """
+    if not isinstance(specification, Specification):
+        raise InputError(
+            "The second argument is a specification, such as testing.divergence or testing.dimwise_derivative(2), got "
+            f"{getattr(specification, '__name__', specification)!r}."
+        )
+    check_options(dtype=dtype, device=device, limit=limit)
     worst = Comparison(0.0, 0, 0, 0.0, 0.0, 0.0)
 
     def attempt(trial: Trial) -> None:
@@ -73,12 +82,9 @@ def check_operator(
     if trial is not None:
         attempt(trial)
         return worst
-    unknown = [form for form in forms or () if form not in specification.forms]
-    if unknown or examples < 1:
-        raise InputError(
-            f"{specification.name} is tried on the forms {', '.join(specification.forms)}, at least one example each; "
-            f"got forms={forms!r}, examples={examples!r}."
-        )
+    known(forms or specification.forms, specification.forms, f"The forms that {specification.name} is tried on")
+    if examples < 1:
+        raise InputError(f"examples must be 1 at least, got {examples!r}.")
     require_hypothesis()
     from pdekit.testing.trials import trials
 

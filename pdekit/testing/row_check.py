@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pdekit.testing.comparison import DEFAULT_LIMIT, CheckFailure
+from pdekit.testing.options import check_options
 
 _SHAPES = ((1,), (), (4,), (2, 3), (1, 1), (0,), (3, 0))
 
@@ -48,6 +49,7 @@ def check_rowwise(
         pdekit.testing.comparison.CheckFailure: rowwise: row 0 of 4 changes from ...
         ...
     """
+    check_options(dtype=dtype, device=device, limit=limit)
     generator = torch.Generator().manual_seed(seed)
 
     def call(x: Tensor) -> Tensor:

@@ -8,12 +8,14 @@ from torch import Tensor
 from torch.func import jacrev
 
 from pdekit import operators
+from pdekit.errors import InputError
 from pdekit.sde import SDE
 from pdekit.symbolic.evaluation import evaluate
 from pdekit.symbolic.model import SymbolicSDE
 from pdekit.symbolic.oracles import Equation
 from pdekit.testing import plain
 from pdekit.testing.comparison import DEFAULT_LIMIT, CheckFailure, compare
+from pdekit.testing.options import check_options
 from pdekit.testing.row_check import check_rowwise
 
 _TIMES = (0.25, 1.5)
@@ -57,13 +59,18 @@ def check_sde(
         Traceback (most recent call last):
         pdekit.testing.comparison.CheckFailure: sde: declared separable, but g_1 changes with x_2
     """
+    check_options(limit=limit)
     x = _points(sde, seed) if points is None else points
+    if x.dtype != torch.float64 or x.ndim != 2 or x.shape[1] != sde.dim or len(x) == 0:
+        raise InputError(f"points must be float64 states (n, {sde.dim}), got {x.dtype} {tuple(x.shape)}.")
     for part in (sde.drift, sde.diffusion):
-        shape = part(torch.tensor(_TIMES[0], dtype=torch.float64), x).shape
+        value = part(torch.tensor(_TIMES[0], dtype=torch.float64), x)
         expected = x.shape if part is sde.drift or sde.noise_type == "diagonal" else (*x.shape, sde.noise_dim)
-        if tuple(shape) != tuple(expected):
-            name = "drift" if part is sde.drift else "diffusion"
-            raise CheckFailure("sde", f"the {name} must have shape {tuple(expected)}, got {tuple(shape)}")
+        name = "drift" if part is sde.drift else "diffusion"
+        if tuple(value.shape) != tuple(expected):
+            raise CheckFailure("sde", f"the {name} must have shape {tuple(expected)}, got {tuple(value.shape)}")
+        if value.dtype != x.dtype:
+            raise CheckFailure("sde", f"the {name} must have the state's dtype {x.dtype}, got {value.dtype}")
         check_rowwise(lambda t, x, part=part: part(t, x), sde.dim, time=_TIMES[0], draw=_inside(sde))  # type: ignore[misc]
     for state in x:
         _check_declared(sde, state)

@@ -91,6 +91,10 @@ class Trial:
 
     def __post_init__(self) -> None:
         x = np.atleast_2d(np.asarray(self.x, dtype=np.float64))
+        if x.ndim != 2 or x.size == 0 or not np.isfinite(x).all() or not np.isfinite(self.t):
+            raise InputError(
+                f"A trial needs points x (n, d) and a time of finite numbers, got x={self.x!r}, t={self.t!r}."
+            )
         object.__setattr__(self, "x", x)
         for part in (self.function, self.equation):
             if part is not None and part.dim != x.shape[1]:
@@ -285,6 +289,7 @@ ito_drift = Specification(
 
 def dimwise_derivative(order: int = 1) -> Specification:
     """(d^k f_i / d x_i^k)_i."""
+    _check_order(order)
     return Specification(
         f"dimwise_derivative(order={order})",
         lambda trial: oracles.dimwise_derivative(*_of(trial), order),
@@ -296,6 +301,7 @@ def dimwise_derivative(order: int = 1) -> Specification:
 
 def dimwise_jet(order: int) -> Specification:
     """f and its dimension-wise derivatives up to an order."""
+    _check_order(order)
     return Specification(
         f"dimwise_jet(order={order})",
         partial(_jet, order=order),
@@ -303,6 +309,11 @@ def dimwise_jet(order: int) -> Specification:
         _plain,
         depth=3 if order < 3 else 2,
     )
+
+
+def _check_order(order: Any) -> None:
+    if not isinstance(order, int) or order < 1:
+        raise InputError(f"The order of a derivative must be an integer from 1, got {order!r}.")
 
 
 def all_specifications() -> tuple[Specification, ...]:

@@ -1,7 +1,7 @@
 """Trials stated as text, as the message of a failure prints them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import sympy
 from sympy import Expr, ImmutableMatrix, Symbol
@@ -13,6 +13,7 @@ from pdekit.symbolic.oracles import Equation
 from pdekit.testing.equations import SymbolicEquation
 from pdekit.testing.functions import TIME, Columns, HollowColumns, Layered, state_symbols
 from pdekit.testing.networks import ACTIVATIONS, Network
+from pdekit.testing.options import known
 from pdekit.testing.specifications import Coefficients
 
 Text = str | float | Expr
@@ -26,11 +27,15 @@ def vector(*entries: Text, dim: int | None = None) -> Columns:
         testing.vector('x1*x2', 'sin(t)', dim=2)
     """
     d = len(entries) if dim is None else dim
+    if len(entries) != d or d < 1:
+        raise InputError(f"A vector field has one entry per state, got {len(entries)} entries for {d} states.")
     return Columns(d, _read(entries, [*state_symbols(d), TIME]))
 
 
 def scalar(entry: Text, dim: int) -> Columns:
     """A scalar function of x1 ... xd and t."""
+    if dim < 1:
+        raise InputError(f"A function has one state at least, got dim={dim}.")
     return Columns(dim, _read([entry], [*state_symbols(dim), TIME]), scalar=True)
 
 
@@ -76,12 +81,32 @@ def equation(
     noise_type: NoiseType = "general",
     separable: bool = False,
 ) -> SymbolicEquation:
-    """dX = f dt + G dW in x1 ... xd and t; G as rows, also for diagonal noise."""
+    """dX = f dt + G dW in x1 ... xd and t; G as rows, also for diagonal noise.
+
+    Raises:
+        InputError: If the formulas contradict what is declared.
+    """
+    known([convention], get_args(Convention), "convention")
+    known([noise_type], get_args(NoiseType), "noise_type")
     state = state_symbols(len(drift))
     symbols = [*state, TIME]
-    return SymbolicEquation(
-        Equation(state, TIME, _read(drift, symbols), _matrix(diffusion, symbols), convention), noise_type, separable
-    )
+    found = Equation(state, TIME, _read(drift, symbols), _matrix(diffusion, symbols), convention)
+    _check_declared(found.diffusion, state, noise_type, separable)
+    return SymbolicEquation(found, noise_type, separable)
+
+
+def _check_declared(matrix: ImmutableMatrix, state: Sequence[Symbol], noise_type: NoiseType, separable: bool) -> None:
+    if noise_type == "scalar" and matrix.cols != 1:
+        raise InputError(f"Scalar noise is one noise for all states: G must have one column, got {matrix.cols}.")
+    if noise_type == "additive" and matrix.free_symbols & set(state):
+        raise InputError(f"Additive noise doesn't depend on the state, but G does: {matrix.tolist()}.")
+    if noise_type == "diagonal" and not matrix.is_diagonal():
+        raise InputError(f"Diagonal noise needs a diagonal G, given as rows, got {matrix.tolist()}.")
+    if separable and noise_type != "diagonal":
+        raise InputError(f"separable=True is said of diagonal noise, got noise_type={noise_type!r}.")
+    for x, g in zip(state, matrix.diagonal() if separable else (), strict=False):
+        if (g.free_symbols & set(state)) - {x}:
+            raise InputError(f"In separable noise the entry of {x} is a function of {x} and t alone, got {g}.")
 
 
 def coefficients(
@@ -91,6 +116,8 @@ def coefficients(
     potential: Text = 0,
 ) -> Coefficients:
     """b, C = S S^T or C itself, and c of a second-order operator."""
+    if (factor is None) == (tensor is None):
+        raise InputError("Give one of factor= (S with C = S S^T) and tensor= (C).")
     symbols = [*state_symbols(len(drift)), TIME]
     s, c = (None if m is None else _matrix(m, symbols) for m in (factor, tensor))
     return Coefficients(_read(drift, symbols), s, c, _read([potential], symbols)[0])

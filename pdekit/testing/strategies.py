@@ -7,7 +7,7 @@ numbers towards small integers, dimensions and shapes towards one.
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import sympy
@@ -31,7 +31,10 @@ from pdekit.symbolic.oracles import Equation
 from pdekit.testing.equations import SymbolicEquation
 from pdekit.testing.functions import TIME, Columns, HollowColumns, Layered, SymbolicFunction, state_symbols
 from pdekit.testing.networks import ACTIVATIONS, Network
+from pdekit.testing.options import known
+from pdekit.testing.specifications import FORMS
 
+_NOISE = ("additive", "separable", "diagonal", "scalar", "general", "degenerate")
 _STEP = 64  # points lie on a lattice of 1/64, which float32 and bfloat16's products hold exactly
 _UNARY: tuple[Callable[[Expr], Expr], ...] = (
     sympy.sin,
@@ -135,12 +138,14 @@ def equations(
     draw: st.DrawFn,
     dim: int,
     *,
-    noise: Sequence[str] = ("additive", "separable", "diagonal", "scalar", "general", "degenerate"),
+    noise: Sequence[str] = _NOISE,
     conventions: Sequence[Convention] = ("ito", "stratonovich"),
     time: bool = True,
     depth: int = 2,
 ) -> SymbolicEquation:
     """An SDE. `"degenerate"` leaves a state without noise; `"general"` has any number of noises up to three."""
+    known(noise, _NOISE, "noise")
+    known(conventions, get_args(Convention), "conventions")
     symbols = _symbols(dim, time)
     kind = draw(st.sampled_from(list(noise)))
     entry = partial(expressions, symbols, depth)
@@ -238,6 +243,7 @@ def functions(
     dim: int, *, scalar: bool, form: str, time: bool = False, depth: int = 3
 ) -> SearchStrategy[SymbolicFunction]:
     """Functions of one form: `"columns"`, `"layered"`, `"network"` or `"hollow"` (vector fields only)."""
+    known([form], ("columns", "layered", "network") if scalar else FORMS, "form")
     if form == "network":
         return networks(dim, scalar=scalar, layers=2 if depth > 2 else 1)
     if form == "hollow":

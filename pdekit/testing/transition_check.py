@@ -81,6 +81,10 @@ def check_transition(
     if order is None and tolerance is None:
         raise InputError("Say what is expected: order= of the L1 distance in dt, or tolerance= for an exact density.")
     times = np.asarray(dts, dtype=float)
+    if times.ndim != 1 or times.size == 0 or not (np.isfinite(times) & (times > 0)).all():
+        raise InputError(f"dts must be positive elapsed times, got {dts!r}.")
+    if order is not None and np.unique(times).size < 3:
+        raise InputError(f"An order shows from three different dts at least, got {list(dts)}.")
     reference = reference_transition(sde, x0, times, lower, upper)
     x1 = torch.tensor(reference.x, dtype=torch.float64).unsqueeze(-1)
     starts = torch.full_like(x1, x0)
@@ -88,8 +92,12 @@ def check_transition(
     for dt in times:
         with torch.no_grad():
             found = log_density(starts, x1, torch.full_like(x1[:, 0], dt))
-        if tuple(found.shape) != (len(x1),) or bool(torch.isnan(found).any()):
-            raise CheckFailure("transition", f"log p must be {len(x1)} numbers at dt = {dt:g}, got {found}")
+        if not isinstance(found, torch.Tensor) or tuple(found.shape) != (len(x1),):
+            came = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            raise CheckFailure("transition", f"log p must have shape {(len(x1),)} at dt = {dt:g}, got {came}")
+        if bool(torch.isnan(found).any()):
+            where = float(x1[int(torch.isnan(found).nonzero()[0, 0]), 0])
+            raise CheckFailure("transition", f"log p is NaN at x1 = {where:g}, x0 = {x0:g}, dt = {dt:g}")
         rows.append(torch.exp(found).numpy())
     density = np.array(rows)
     mass, distance = reference.integral(density), reference.integral(np.abs(density - reference.density))

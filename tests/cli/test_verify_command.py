@@ -56,7 +56,7 @@ def test_json(few, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--device", "nowhere"], "--device nowhere: torch can't use it here"),
+        (["--device", "nowhere"], "--device: The device 'nowhere' can't be used here"),
         (["--dtype", "int8"], "--dtype must be float64 or float32, got 'int8'"),
         (["--examples", "0"], "--examples"),
     ],

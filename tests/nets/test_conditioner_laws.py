@@ -226,7 +226,7 @@ SCALED = {
 }
 
 
-@pytest.mark.parametrize("dim", [2, 16, 256, 4096])
+@pytest.mark.parametrize("dim", [2, 16, 256, pytest.param(4096, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SCALED)
 def test_features_start_at_scale_one(name, dim):
     """The root mean square, over dimensions and features, of the standard deviation over x ~ N(0, I)."""
