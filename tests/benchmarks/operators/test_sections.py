@@ -15,7 +15,14 @@ def context(tmp_path: Path) -> Context:
     return Context(False, False, 1, 1, 1, tmp_path, tmp_path / "cache", "python", "stamp", quick=True)
 
 
-@pytest.mark.parametrize("name", catalogue.benchmark("operators").SECTIONS)
+LONG = {"laplacian", "hollow", "compile", "choice"}
+SECTIONS = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
+    for name in catalogue.benchmark("operators").SECTIONS
+]
+
+
+@pytest.mark.parametrize("name", SECTIONS)
 def test_section(name: str, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.operators.sections.absolute.run_tasks", _in_turn)
     monkeypatch.setattr(compiling, "_operators", _some(compiling._operators))

@@ -375,7 +375,9 @@ COMPILED = [
 ]
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize(
+    "name", [n if i % 4 == 0 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(COMPILED)]
+)
 def test_compiled(name):
     torch._dynamo.reset()
     network, x = built(name), state()
