@@ -59,13 +59,16 @@ def read(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
+ROOT = Path(__file__).parents[1]  # reports name files by their place in the project
+
+
 def entry(
     title: str, findings: Sequence[Finding], seconds: float, stamp: str, about: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A section as it is stored."""
     return {
         "title": title,
-        "findings": [asdict(f) for f in findings],
+        "findings": [asdict(f) | {"detail": f.detail.replace(f"{ROOT}/", "")} for f in findings],
         "seconds": round(seconds, 1),
         "stamp": stamp,
         "machine": dict(about),
