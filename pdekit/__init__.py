@@ -14,9 +14,10 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pdekit import errors, nets, operators, simulation, testing
+    from pdekit import errors, nets, ode, operators, simulation, testing
     from pdekit.data import Trajectories
     from pdekit.fitting import Fit, fit
+    from pdekit.ode import odeint
     from pdekit.operators import (
         Compressed,
         Dense,
@@ -56,6 +57,8 @@ __all__ = [
     "simulate",
     "Simulation",
     "simulation",
+    "odeint",
+    "ode",
     "ito_drift",
     "dimwise_derivative",
     "dimwise_jet",
@@ -94,6 +97,8 @@ _HOME = {
     "simulate": "pdekit.simulation",
     "Simulation": "pdekit.simulation",
     "simulation": "pdekit.simulation",
+    "odeint": "pdekit.ode",
+    "ode": "pdekit.ode",
     "ito_drift": "pdekit.operators",
     "dimwise_derivative": "pdekit.operators",
     "dimwise_jet": "pdekit.operators",

@@ -1,0 +1,132 @@
+"""Events: times at which a function of the solution changes its sign, as differentiable functions of everything."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdekit.errors import InputError
+from pdekit.ode.field import Field
+from pdekit.ode.march import Segment
+
+_HALVINGS = 60
+
+
+@dataclass(frozen=True)
+class Event:
+    """g(t, y) = 0.
+
+    The sign of g is compared at both ends of every step: two zeros within one step are missed; `max_step` shortens
+    steps.
+
+    Args:
+        function: g, (t, y) -> (*batch,), with times as f gets them.
+        terminal: Whether a sample stops there.
+        direction: 1 for zeros on the way up only, -1 on the way down, 0 for both.
+    """
+
+    function: Callable[[Any, Tensor], Tensor]
+    terminal: bool = True
+    direction: Literal[-1, 0, 1] = 0
+
+    def __post_init__(self) -> None:
+        if not callable(self.function) or self.direction not in (-1, 0, 1):
+            raise InputError(
+                f"An event needs a function and a direction -1, 0 or 1, got {self.function!r}, {self.direction!r}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Occurrences:
+    """When and where an event happened.
+
+    Args:
+        sample: Indices of the samples in the flat batch, (m,).
+        t: The times, (m,), float64, with a graph where the solution has one.
+        y: The states, (m, d).
+    """
+
+    sample: np.ndarray
+    t: Tensor
+    y: Tensor
+
+
+class EventWatcher:
+    """Looks for zeros of one event."""
+
+    def __init__(self, event: Event, dim: int, like: Tensor) -> None:
+        self._event, self._dim, self._like = event, dim, like
+        self._found: list[Occurrences] = []
+
+    def wants(self, rows: np.ndarray, t: np.ndarray, after: np.ndarray) -> bool:
+        """Always."""
+        return True
+
+    def watch(self, segment: Segment, field: Field) -> None:
+        """Finds zeros within the step, up to where samples stop already."""
+        with torch.no_grad():
+            before = self._value(field, segment.t, segment.y)
+            after = self._value(field, segment.t + segment.h, segment.after)
+        up, down = (before < 0) & (after >= 0), (before > 0) & (after <= 0)
+        crossed = {1: up, -1: down, 0: up | down}[self._event.direction]
+        which = np.flatnonzero(crossed)
+        if not len(which):
+            return
+        times = self._bisected(segment, field.take(which), which, before[which])
+        inside = np.abs(times - segment.t[which]) <= np.abs(segment.until[which] - segment.t[which])
+        which, times = which[inside], times[inside]
+        if not len(which):
+            return
+        self._found.append(self._occurrences(segment, field.take(which), which, times))
+        if self._event.terminal:
+            segment.until[which] = times
+
+    def occurrences(self) -> Occurrences:
+        """All that were found, in the order of finding."""
+        if not self._found:
+            empty = torch.zeros(0, dtype=torch.float64)
+            return Occurrences(np.zeros(0, dtype=np.int64), empty, self._like.new_zeros(0, self._dim))
+        sample = np.concatenate([o.sample for o in self._found])
+        return Occurrences(sample, torch.cat([o.t for o in self._found]), torch.cat([o.y for o in self._found]))
+
+    def _value(self, field: Field, t: np.ndarray, y: Tensor) -> np.ndarray:
+        return self._graph(field, t, y).detach().to("cpu", torch.float64).numpy()
+
+    def _graph(self, field: Field, t: Any, y: Tensor) -> Tensor:
+        value = field.evaluate_other(self._event.function, t, y)
+        if value.shape != y.shape[:1]:
+            raise InputError(f"An event's function must return one number per sample, got shape {tuple(value.shape)}.")
+        return value
+
+    @torch.no_grad()
+    def _bisected(self, segment: Segment, field: Field, which: np.ndarray, before: np.ndarray) -> np.ndarray:
+        low, high = segment.t[which].copy(), (segment.t + segment.h)[which].copy()
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (low + high)
+            value = self._value(field, middle, segment.at(which, middle))
+            same = np.sign(value) == np.sign(before)
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
+        return high
+
+    def _occurrences(self, segment: Segment, field: Field, which: np.ndarray, times: np.ndarray) -> Occurrences:
+        """dt/dp = -(dg/dy dy/dp + dg/dp) / (dg/dt + dg/dy f)."""
+        y, t = segment.at(which, times), torch.as_tensor(times, dtype=torch.float64)
+        if not y.requires_grad:
+            return Occurrences(segment.rows[which], t, y)
+        slope = field(times, y)
+        with torch.enable_grad():
+            time = t.to(y.dtype).to(y.device).requires_grad_()
+            state = y.detach().requires_grad_()
+            inner = field.evaluate_other(self._event.function, time, state).sum()
+            d_time, d_state = torch.autograd.grad(inner, (time, state), allow_unused=True, materialize_grads=True)
+        rate = d_time + (d_state * slope.detach()).sum(-1)
+        t = t.to(y.device) - ((self._graph(field, times, y)) / rate).to(torch.float64)
+        t = t - (t.detach() - torch.as_tensor(times, dtype=torch.float64, device=t.device))  # the value as it was found
+        y = y + slope * (t - t.detach()).to(y.dtype).unsqueeze(-1)
+        return Occurrences(segment.rows[which], t, y)
+
+
+__all__ = ["Event", "EventWatcher", "Occurrences"]

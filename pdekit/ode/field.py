@@ -1,0 +1,189 @@
+"""The right-hand side as integrators call it: some samples of a flat batch, counted and checked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdekit.errors import InputError
+from pdekit.ode.counting import Counts, Rows
+from pdekit.operators import jacobian_diagonal
+from pdekit.operators.call import make_call
+from pdekit.operators.contract import check_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """dy/dt = f(t, y) for the samples `rows` of a batch.
+
+    Args:
+        function: f(t, y) or f(t, y, context=...), y (*batch, d).
+        counts: Where evaluations are counted.
+        rows: Which samples of the whole batch.
+        single: Whether there is one sample without an axis for the batch.
+        context: One row per sample, or None.
+        has_graph: Whether its values are known to have a graph, because of parameters that want gradients.
+        diagonal_of: The Jacobian's diagonal (t, y) -> (*batch, d) in closed form, or None for the operator layer's.
+    """
+
+    function: Callable[..., Any]
+    counts: Counts
+    rows: Rows
+    single: bool = False
+    context: Tensor | None = None
+    diagonal_of: Callable[..., Tensor] | None = None
+    has_graph: bool = False
+
+    def take(self, keep: np.ndarray) -> "Field":
+        """The field for some of these samples."""
+        context = None if self.context is None else self.context[torch.as_tensor(keep, device=self.context.device)]
+        return replace(self, rows=self.rows[keep], context=context)
+
+    def __call__(self, t: np.ndarray, y: Tensor) -> Tensor:
+        """f at times (n,) and states (n, d)."""
+        self.counts.f[self.rows] += 1
+        return self._uncounted(t)(y)
+
+    def _uncounted(self, t: np.ndarray) -> Callable[[Tensor], Tensor]:
+        """f at fixed times, of states (n, d)."""
+        keywords = {} if self.context is None else {"context": self.context}
+        if not self.single:
+            return lambda y: self.function(self._time(t, y), y, **keywords)
+        keywords = {name: value[0] for name, value in keywords.items()}
+        return lambda y: self.function(self._time(t, y), y[0], **keywords).unsqueeze(0)
+
+    def _time(self, t: Any, y: Tensor) -> Tensor:
+        time = torch.as_tensor(t, dtype=y.dtype, device=y.device)
+        return time[0] if self.single else time.unsqueeze(-1)
+
+    def evaluate_other(self, function: Callable[..., Tensor], t: Any, y: Tensor) -> Tensor:
+        """Another function of time and state, with arguments as f gets them: (n, ...)."""
+        time = self._time(t, y)
+        return function(time, y[0]).unsqueeze(0) if self.single else function(time, y)
+
+    def diagonal(self, t: np.ndarray, y: Tensor) -> Tensor:
+        """(df_i / dy_i)_i, (n, d), by the operator layer: exact."""
+        keywords = {} if self.context is None else {"context": self.context}
+        if self.single:
+            keywords, y = {name: value[0] for name, value in keywords.items()}, y[0]
+        time = self._time(t, y)
+        if self.diagonal_of is not None:
+            value, directions = self.diagonal_of(time, y, **keywords), 1
+        else:
+            found = jacobian_diagonal(self.function, full_output=True)(time, y, **keywords)
+            value, directions = found.value, 1 if found.plan.route == "hollow" else found.plan.directions
+        if directions == 1:
+            self.counts.diagonal[self.rows] += 1
+        else:
+            self.counts.jvp[self.rows] += directions
+        return value.unsqueeze(0) if self.single else value
+
+    def product(self, t: np.ndarray, y: Tensor) -> Callable[[Tensor], Tensor]:
+        """v -> J v, (n, d)."""
+        f = self._uncounted(t)
+
+        def times(v: Tensor) -> Tensor:
+            self.counts.jvp[self.rows] += 1
+            return torch.func.jvp(f, (y,), (v,))[1]
+
+        return times
+
+    def transposed_product(self, t: np.ndarray, y: Tensor) -> Callable[[Tensor], Tensor]:
+        """v -> J^T v, (n, d)."""
+        with torch.enable_grad():
+            state = y.detach().requires_grad_()
+            value = self._uncounted(t)(state)
+
+        def times(v: Tensor) -> Tensor:
+            self.counts.vjp[self.rows] += 1
+            if not value.requires_grad:
+                return torch.zeros_like(v)
+            found = torch.autograd.grad(value, state, v, retain_graph=True, allow_unused=True)[0]
+            return torch.zeros_like(v) if found is None else found
+
+        return times
+
+    def jacobian(self, t: np.ndarray, y: Tensor) -> Tensor:
+        """J, (n, d, d)."""
+        f = self._uncounted(t)
+        self.counts.jvp[self.rows] += y.shape[1]
+        basis = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
+        columns = torch.func.vmap(lambda e: torch.func.jvp(f, (y,), (e.expand_as(y),))[1])(basis)
+        return columns.movedim(0, -1)
+
+
+def check_field(field: Field, t: np.ndarray, y: Tensor) -> Tensor:
+    """f at the start, after making sure that it is a field whose rows don't see one another.
+
+    Raises:
+        InputError: If it raises, or returns another shape or dtype.
+        OperatorError: If it mixes rows.
+    """
+    expected = tuple(y.shape[1:]) if field.single else tuple(y.shape)
+    try:
+        value = field(t, y)
+    except Exception as cause:
+        raise InputError(
+            f"f(t, y) raises {type(cause).__name__} for a state of shape {expected} and "
+            + ("a scalar time" if field.single else f"times {(len(y), 1)}, one for each sample")
+            + f": {cause}. A field without a time is passed as pdekit.ode.autonomous(f); one that takes a single time "
+            "reads it as t[..., 0] in its columns."
+        ) from cause
+    if not isinstance(value, Tensor) or value.shape != y.shape or value.dtype != y.dtype:
+        came = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(
+            f"f(t, y) must return a tensor of the state's shape {expected} and dtype {y.dtype}, got {came}. Times come "
+            "as (batch, 1): columns read them as t[..., 0]."
+        )
+    if len(y) > 1:
+        _check_alone(field, t, y)
+        keywords = {} if field.context is None else {"context": field.context}
+        check_rows(make_call("odeint", field.function, (field._time(t, y), y.detach()), keywords), value)
+    return value
+
+
+def _check_alone(field: Field, t: np.ndarray, y: Tensor) -> None:
+    """One sample must be able to go on when the others have arrived."""
+    i = np.array([len(y) // 2])
+    try:
+        with torch.no_grad():
+            shape = tuple(field.take(i)(t[i], y[i]).shape)
+    except Exception as cause:
+        shape = f"{type(cause).__name__}: {cause}"
+    if shape != (1, *y.shape[1:]):
+        raise InputError(
+            f"f(t, y) can't be evaluated for one of the {len(y)} samples alone, but gives {shape}. Samples leave the "
+            "batch when they arrive: what f holds with a row for each sample goes in by context=, and f(t, y, context=) "
+            "gets the rows that it needs."
+        )
+
+
+class Autonomous(torch.nn.Module):
+    """f(y) as f(t, y), with `condition` and `transform` if f has them; see `autonomous`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+        if callable(getattr(function, "condition", None)) and callable(getattr(function, "transform", None)):
+            self.condition = lambda t, y, **context: function.condition(y, **context)  # type: ignore[attr-defined]
+            self.transform = function.transform  # type: ignore[attr-defined]
+
+    def forward(self, t: Any, y: Tensor, **context: Tensor) -> Tensor:
+        """f(y)."""
+        return self.function(y, **context)
+
+
+def autonomous(function: Callable[..., Any]) -> Autonomous:
+    """A field f(y) without a time as integrators take it, f(t, y); a hollow function stays one.
+
+    Example:
+        >>> autonomous(torch.sin)(0.0, torch.zeros(2))
+        tensor([0., 0.])
+    """
+    return Autonomous(function)
+
+
+__all__ = ["Autonomous", "Field", "autonomous", "check_field"]

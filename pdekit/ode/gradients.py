@@ -1,0 +1,28 @@
+"""How gradients go through an integration, as options."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pdekit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """Gradients of the numbers that were computed: every step is differentiated, implicit ones by the implicit function
+    theorem with the full transposed Jacobian. They reach every tensor that f uses. The choice of steps is held fixed.
+
+    Args:
+        order: Up to which order: 1, or 2 for gradients of gradients of implicit methods. Explicit ones have any order.
+        checkpoint: Whether only the states between steps are kept, and each step is made again on the way back: a
+            small part of the memory for less than twice the time.
+    """
+
+    order: Literal[1, 2] = 1
+    checkpoint: bool = False
+
+    def __post_init__(self) -> None:
+        if self.order not in (1, 2):
+            raise InputError(f"order must be 1 or 2, got {self.order!r}.")
+
+
+__all__ = ["Discrete"]

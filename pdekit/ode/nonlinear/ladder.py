@@ -1,0 +1,71 @@
+"""The ladder: the cheapest solver first, the next one where it is too slow, remembered for each sample."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from pdekit.ode.nonlinear.equation import Equation, indices
+from pdekit.ode.nonlinear.memory import Memory
+from pdekit.ode.nonlinear.outcome import Outcome
+from pdekit.ode.nonlinear.solvers import Anderson, JacobiNewton, Newton, NewtonKrylov, Solver
+
+
+@dataclass(frozen=True)
+class Ladder(Solver):
+    """Newton's method for small systems; for others Jacobi-Newton, then Anderson, Newton-Krylov, and dense Newton.
+
+    Each sample begins on the rung that solved its last system, climbs where that one can't reach the tolerance within
+    its iterations at the contraction rate it measures, and tries the rung below again after a while.
+
+    Args:
+        dense_below: Systems of up to so many unknowns are solved by dense Newton alone.
+        dense_most: Systems of more unknowns never are.
+        patience: After how many systems in a row a lower rung is tried.
+        closed_form: See `JacobiNewton`.
+    """
+
+    dense_below: int = 32
+    dense_most: int = 2000
+    patience: int = 200
+    closed_form: Callable[..., Tensor] | None = None
+
+    @property
+    def diagonal(self) -> Callable[..., Tensor] | None:
+        """See `Solver`."""
+        return self.closed_form
+
+    def rungs(self, unknowns: int) -> tuple[Solver, ...]:
+        """The solvers in order for systems of so many unknowns."""
+        if unknowns <= self.dense_below:
+            return (Newton(),)
+        matrix_free: tuple[Solver, ...] = (JacobiNewton(most=10), Anderson(most=16), NewtonKrylov())
+        return (*matrix_free, Newton()) if unknowns <= self.dense_most else matrix_free
+
+    def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
+        """See `Solver`."""
+        rungs = self.rungs(z.shape[1])
+        outcome = Outcome.at(z)
+        self._try_lower(memory)
+        for number, solver in enumerate(rungs):
+            at = np.flatnonzero(~outcome.converged & (memory.rung == number))
+            if not len(at):
+                continue
+            some, part, start = equation.take(at), memory.take(at), z[indices(at, z)]
+            found = solver.solve(some, start, part, limit)
+            climb = ~found.converged & (number + 1 < len(rungs))
+            part.rung = np.where(climb, number + 1, number)
+            part.successes = np.where(found.converged, part.successes + 1, 0)
+            memory.tally[type(solver).__name__] += int(found.converged.sum())
+            memory.put(at, part)
+            outcome.put(at, found.z, converged=found.converged, rate=found.rate, iterations=found.iterations)
+        return outcome
+
+    def _try_lower(self, memory: Memory) -> None:
+        bold = (memory.successes >= self.patience) & (memory.rung > 0)
+        memory.rung[bold] -= 1
+        memory.successes[bold] = 0
+
+
+__all__ = ["Ladder"]

@@ -1,0 +1,246 @@
+"""`solve_root`: roots of a batch of systems by any of the nonlinear solvers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdekit.errors import ConvergenceError, InputError
+from pdekit.ode.counting import Counts, Rows
+from pdekit.ode.field import Field, autonomous, check_field
+from pdekit.ode.implicit_function import Differentiable, with_gradient
+from pdekit.ode.nonlinear.equation import Elementwise, Factorised, Inverse, Map, column, indices
+from pdekit.ode.nonlinear.ladder import Ladder
+from pdekit.ode.nonlinear.memory import Memory
+from pdekit.ode.nonlinear.solvers import Solver
+
+_HALVINGS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class RootSystem:
+    """The Jacobian of F.
+
+    Args:
+        field: F, as a field.
+    """
+
+    field: Field
+
+    def _at(self, z: Tensor) -> np.ndarray:
+        return np.zeros(len(z))
+
+    def product(self, z: Tensor) -> Map:
+        """v -> J v at z."""
+        return self.field.product(self._at(z), z)
+
+    def transposed_product(self, z: Tensor) -> Map:
+        """v -> J^T v at z."""
+        return self.field.transposed_product(self._at(z), z)
+
+    def matrix(self, z: Tensor) -> Tensor:
+        """J at z."""
+        return self.field.jacobian(self._at(z), z)
+
+    def diagonal(self, z: Tensor) -> Tensor:
+        """Its diagonal."""
+        return self.field.diagonal(self._at(z), z)
+
+    def preconditioner(self, z: Tensor, *, transposed: bool) -> Inverse:
+        """1 / diagonal."""
+        return Elementwise(1 / self.diagonal(z))
+
+
+@dataclass(frozen=True, eq=False)
+class RootEquation(Differentiable):
+    """F(z) = 0.
+
+    Args:
+        system: F and its Jacobian.
+        weights: Of the norm, (n, m).
+    """
+
+    system: RootSystem
+    weights: Tensor
+
+    @property
+    def counts(self) -> Counts:  # type: ignore[override]
+        """See `Equation`."""
+        return self.system.field.counts
+
+    @property
+    def rows(self) -> Rows:  # type: ignore[override]
+        """See `Equation`."""
+        return self.system.field.rows
+
+    @property
+    def has_graph(self) -> bool:
+        """See `Differentiable`."""
+        return self.system.field.has_graph
+
+    def detached(self) -> "RootEquation":
+        """See `Differentiable`."""
+        return self
+
+    def residual(self, z: Tensor) -> Tensor:
+        """See `Equation`."""
+        return self.system.field(np.zeros(len(z)), z)
+
+    def diagonal(self, z: Tensor) -> Tensor:
+        """See `Equation`."""
+        return self.system.diagonal(z)
+
+    def matrix(self, z: Tensor) -> Tensor:
+        """See `Equation`."""
+        return self.system.matrix(z)
+
+    def inverse_by_diagonal(self, diagonal: Tensor) -> Inverse:
+        """See `Equation`."""
+        return Elementwise(1 / diagonal)
+
+    def inverse_by_matrix(self, matrix: Tensor) -> Inverse:
+        """See `Equation`."""
+        return Factorised.of(matrix, self.counts, self.rows)
+
+    def product(self, z: Tensor) -> Map:
+        """See `Equation`."""
+        return self.system.product(z)
+
+    def take(self, keep: np.ndarray) -> "RootEquation":
+        """See `Equation`."""
+        return RootEquation(RootSystem(self.system.field.take(keep)), self.weights[indices(keep, self.weights)])
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """Roots of a batch of systems.
+
+    Args:
+        z: The roots, (*batch, m), differentiable in all that F uses; NaN where none was found.
+        converged: Which were found, (*batch).
+        residual: The largest |F| of each, (*batch).
+        counts: What each cost.
+    """
+
+    z: Tensor
+    converged: np.ndarray
+    residual: np.ndarray
+    counts: Counts
+
+    def __repr__(self) -> str:
+        found, whole = int(self.converged.sum()), self.converged.size
+        return f"Root({found} of {whole} found, largest residual {np.max(self.residual):.3g}, {self.counts})"
+
+
+def solve_root(
+    function: Callable[[Tensor], Tensor],
+    z0: Tensor,
+    *,
+    method: Solver = Ladder(),
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    restarts: int = 50,
+    order: int = 1,
+    raise_on_failure: bool = True,
+) -> Root:
+    """Solve F(z) = 0 for every sample of a batch.
+
+    The solver is started again from where it came to, with a new Jacobian, and by shorter ways where |F| grows.
+
+    Args:
+        function: F, (*batch, m) -> (*batch, m), row by row; a hollow function has a cheap diagonal.
+        z0: Where to begin, (*batch, m), float32 or float64.
+        method: How.
+        rtol: The error may be atol + rtol |z|.
+        atol: See there.
+        restarts: How often.
+        order: Up to which order gradients are wanted, 1 or 2.
+        raise_on_failure: Whether a sample without a root raises.
+
+    Returns:
+        The roots; gradients by the implicit function theorem.
+
+    Raises:
+        InputError: If F or z0 have the wrong form.
+        ConvergenceError: If a root is not found.
+
+    Example:
+        >>> root = solve_root(lambda z: z**2 - 2, torch.tensor([[1.0]], dtype=torch.float64))
+        >>> round(float(root.z), 9)
+        1.414213562
+    """
+    if not isinstance(z0, Tensor) or z0.ndim == 0 or not z0.is_floating_point():
+        raise InputError("z0 must be a tensor of floating-point numbers, (*batch, m).")
+    batch = z0.shape[:-1]
+    z = z0.detach().reshape(batch.numel(), z0.shape[-1])
+    n = len(z)
+    counts = Counts.none(n)
+    field = Field(autonomous(function), counts, np.arange(n), z0.ndim == 1, None, _with_time(method.diagonal))
+    value = check_field(field, np.zeros(n), z)
+    equation = RootEquation(RootSystem(replace(field, has_graph=value.requires_grad)), torch.ones_like(z))
+    with torch.no_grad():
+        z, converged = _search(equation, z, method, rtol, atol, restarts)
+        residual = equation.residual(z).abs().amax(-1).cpu().numpy()
+    if raise_on_failure and not converged.all():
+        worst = int(np.flatnonzero(~converged)[0])
+        raise ConvergenceError(
+            f"{(~converged).sum()} of {n} roots were not found; the first is sample {worst}, where |F| is still "
+            f"{residual[worst]:.3g}. Try another z0, method=Newton(), or look whether there is a root."
+        )
+    if torch.is_grad_enabled():
+        z = with_gradient(z, equation.residual, equation.system, order)
+    bad = torch.as_tensor(~converged, device=z.device).unsqueeze(-1)
+    z = torch.where(bad, torch.nan, z) if (~converged).any() else z
+    shape = tuple(batch)
+    return Root(z.reshape(z0.shape), converged.reshape(shape), residual.reshape(shape), counts.copy())
+
+
+def _with_time(diagonal: Callable[..., Tensor] | None) -> Callable[..., Tensor] | None:
+    return None if diagonal is None else lambda t, z: diagonal(z)
+
+
+def _search(
+    equation: RootEquation, z: Tensor, method: Solver, rtol: float, atol: float, restarts: int
+) -> tuple[Tensor, np.ndarray]:
+    n = len(z)
+    found, memory = np.zeros(n, dtype=bool), Memory(n)
+    size = _sizes(equation, z)
+    for _ in range(restarts):
+        at = np.flatnonzero(~found)
+        some, start, part = equation.take(at), z[indices(at, z)], memory.take(at)
+        some = replace(some, weights=1 / (atol + rtol * start.abs()))
+        part.begin_step()
+        outcome = method.solve(some, start, part, 1.0)
+        for kind in ("diagonal", "matrix"):
+            part.expire(kind, ~outcome.converged)
+        memory.put(at, part)
+        moved, reached = _shortened(some, start, outcome.z, size[at])
+        better = outcome.converged | (reached < size[at])
+        z = z.index_copy(0, indices(at, z), torch.where(column(better, z) > 0, moved, start))
+        size[at], found[at] = np.where(better, reached, size[at]), outcome.converged
+        if found.all() or not better.any():
+            break
+    return z, found
+
+
+def _shortened(equation: RootEquation, start: Tensor, end: Tensor, size: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    """On the way from start to end as far as |F| does not grow."""
+    moved, part = end, np.ones(len(start))
+    for _ in range(_HALVINGS):
+        reached = _sizes(equation, moved)
+        worse = ~(reached <= size)
+        if not worse.any():
+            break
+        part = np.where(worse, part / 2, part)
+        target = torch.where(torch.isfinite(end), end, start)
+        moved = torch.where(column(part, start) == 1, end, start + column(part, start) * (target - start))
+    return moved, _sizes(equation, moved)
+
+
+def _sizes(equation: RootEquation, z: Tensor) -> np.ndarray:
+    return equation.residual(z).double().square().mean(-1).sqrt().cpu().numpy()
+
+
+__all__ = ["Root", "solve_root"]

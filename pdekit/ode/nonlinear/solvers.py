@@ -1,0 +1,219 @@
+"""Nonlinear solvers as options: what to do about R(z) = 0."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdekit.errors import InputError
+from pdekit.ode.nonlinear.anderson import accelerate
+from pdekit.ode.nonlinear.equation import Elementwise, Equation, indices
+from pdekit.ode.nonlinear.fixed_slope import iterate
+from pdekit.ode.nonlinear.gmres import gmres
+from pdekit.ode.nonlinear.memory import Kind, Memory
+from pdekit.ode.nonlinear.outcome import Outcome
+
+_STALE = 0.3  # a contraction rate that asks for a new Jacobian in the next step
+
+
+@dataclass(frozen=True)
+class Solver(ABC):
+    """A nonlinear solver."""
+
+    @abstractmethod
+    def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
+        """Roots near z, each with an error below `limit` in the equation's norm."""
+
+    @property
+    def diagonal(self) -> Callable[..., Tensor] | None:
+        """The Jacobian's diagonal in closed form, where one was given."""
+        return None
+
+
+@dataclass(frozen=True)
+class Functional(Solver):
+    """z <- z - R(z): converges where the step is short beside the field's fastest scale.
+
+    Args:
+        most: The most iterations.
+    """
+
+    most: int = 20
+
+    def __post_init__(self) -> None:
+        _check_most(self.most)
+
+    def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
+        """See `Solver`."""
+        return iterate(equation, z, Elementwise(torch.ones_like(z)), limit=limit, most=self.most)
+
+
+@dataclass(frozen=True)
+class JacobiNewton(Solver):
+    """z <- z - R(z) / D R(z) with the exact diagonal D R of the Jacobian: Newton's method without linear algebra.
+
+    Converges where the diagonal dominates. Its cost per iteration is one evaluation of the field in any dimension.
+
+    Args:
+        most: The most iterations.
+        closed_form: The diagonal of the field's Jacobian, (t, y) -> (*batch, d), where it is known in closed form; by
+            default the operator layer computes it: for hollow functions at the cost of about one evaluation.
+
+    Source: R. T. Q. Chen and D. Duvenaud, Neural networks with cheap differential operators, NeurIPS 2019.
+    """
+
+    most: int = 12
+    closed_form: Callable[..., Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        _check_most(self.most)
+
+    @property
+    def diagonal(self) -> Callable[..., Tensor] | None:
+        """See `Solver`."""
+        return self.closed_form
+
+    def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
+        """See `Solver`."""
+        return _by_kept_slope("diagonal", equation, z, memory, limit, self.most)
+
+
+@dataclass(frozen=True)
+class Newton(Solver):
+    """Newton's method with a dense Jacobian, kept as long as it does well.
+
+    Args:
+        most: The most iterations.
+    """
+
+    most: int = 10
+
+    def __post_init__(self) -> None:
+        _check_most(self.most)
+
+    def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
+        """See `Solver`."""
+        return _by_kept_slope("matrix", equation, z, memory, limit, self.most)
+
+
+@dataclass(frozen=True)
+class Anderson(Solver):
+    """The Jacobi-Newton iteration with Anderson acceleration.
+
+    Args:
+        most: The most iterations.
+        window: How many differences of iterates are combined.
+        closed_form: See `JacobiNewton`.
+    """
+
+    most: int = 30
+    window: int = 8
+    closed_form: Callable[..., Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        _check_most(self.most)
+        _check_most(self.window, "window")
+
+    @property
+    def diagonal(self) -> Callable[..., Tensor] | None:
+        """See `Solver`."""
+        return self.closed_form
+
+    def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
+        """See `Solver`."""
+        inverse = memory.inverse("diagonal", equation, z)
+        rate = memory.rates["diagonal"]
+        outcome = accelerate(equation, z, inverse, limit=limit, most=self.most, window=self.window, rate=rate)
+        _refresh_what_failed("diagonal", equation, memory, outcome)
+        return outcome
+
+
+@dataclass(frozen=True)
+class NewtonKrylov(Solver):
+    """Newton's method with GMRES on Jacobian-vector products, preconditioned by the exact diagonal.
+
+    Args:
+        most: The most Newton iterations.
+        directions: The most products for each.
+        closed_form: See `JacobiNewton`.
+    """
+
+    most: int = 6
+    directions: int = 40
+    closed_form: Callable[..., Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        _check_most(self.most)
+        _check_most(self.directions, "directions")
+
+    @property
+    def diagonal(self) -> Callable[..., Tensor] | None:
+        """See `Solver`."""
+        return self.closed_form
+
+    def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
+        """See `Solver`."""
+        outcome, at = Outcome.at(z), np.arange(len(z))
+        inverse = memory.inverse("diagonal", equation, z)
+        known = memory.rates["matrix"]
+        previous = np.full(len(z), np.nan)
+        for k in range(self.most):
+            r = equation.residual(z)
+            size = equation.norm(inverse(r))
+            # Accurate enough for this to be the last iteration if the system is nearly linear.
+            rtol = np.clip(0.1 * limit / np.maximum(np.nan_to_num(size), 1e-300), 1e-10, 0.1)
+            increment, relative = gmres(
+                equation.product(z), r, inverse, equation.weights, rtol=rtol, most=self.directions
+            )
+            z, size = z - increment, equation.norm(increment)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                rate = np.fmax(size / previous, relative.cpu().numpy()) if k else known
+                done = (size <= 1e-3 * limit) | (size * rate <= limit) & (rate < 1)
+                lost = ~np.isfinite(size) | ((size > 2 * previous) & (k > 0))
+            stop = done | lost if k + 1 < self.most else np.ones_like(done)
+            previous = size
+            if stop.any():
+                stopped = np.flatnonzero(stop)
+                outcome.put(
+                    at[stopped], z[indices(stopped, z)], converged=done[stopped], rate=rate[stopped], iterations=k + 1
+                )
+                if stop.all():
+                    break
+                keep = np.flatnonzero(~stop)
+                at, previous, known = at[keep], previous[keep], known[keep]
+                equation, inverse, z = equation.take(keep), inverse.take(keep), z[indices(keep, z)]
+        measured = np.isfinite(outcome.rate)
+        memory.rates["matrix"][measured] = outcome.rate[measured]
+        _refresh_what_failed("diagonal", equation, memory, outcome)
+        return outcome
+
+
+def _by_kept_slope(kind: Kind, equation: Equation, z: Tensor, memory: Memory, limit: float, most: int) -> Outcome:
+    inverse = memory.inverse(kind, equation, z)
+    outcome = iterate(equation, z, inverse, limit=limit, most=most, known=memory.rates[kind])
+    retry = np.flatnonzero(~outcome.converged & ~memory.is_new(kind))
+    if len(retry):
+        some, again, start = equation.take(retry), memory.take(retry), z[indices(retry, z)]
+        found = iterate(some, start, again.refresh(kind, some, start), limit=limit, most=most)
+        memory.put(retry, again)
+        outcome.put(retry, found.z, converged=found.converged, rate=found.rate, iterations=found.iterations)
+    measured = np.isfinite(outcome.rate)
+    memory.rates[kind][measured] = outcome.rate[measured]
+    memory.expire(kind, (outcome.rate > _STALE) | ~outcome.converged)
+    return outcome
+
+
+def _refresh_what_failed(kind: Kind, equation: Equation, memory: Memory, outcome: Outcome) -> None:
+    memory.expire(kind, ~outcome.converged)
+
+
+def _check_most(value: Any, name: str = "most") -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{name} must be a whole number, at least 1, got {value!r}.")
+
+
+__all__ = ["Anderson", "Functional", "JacobiNewton", "Newton", "NewtonKrylov", "Solver"]

@@ -1,0 +1,109 @@
+"""States at the times that were asked for, and everywhere where that was asked for."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdekit.errors import InputError
+from pdekit.ode.field import Field
+from pdekit.ode.march import Segment
+
+
+class Outputs:
+    """Collects the states at given times.
+
+    Args:
+        times: (k, samples), in the order in which they are met.
+        exact: The same times with their graph, flat (k samples,), or None.
+    """
+
+    def __init__(self, times: np.ndarray, exact: Tensor | None) -> None:
+        self.times, self._exact = times, exact
+        self._sign = np.where(times[-1] >= times[0], 1.0, -1.0)
+        self._next = np.zeros(times.shape[1], dtype=np.int64)
+        self._found: list[tuple[np.ndarray, Tensor]] = []
+
+    def begin(self, y: Tensor) -> None:
+        """The states at the first times."""
+        n = self.times.shape[1]
+        self._found.append((np.arange(n), y))
+        self._next += 1
+        # Times that are the start again, as where start and end coincide.
+        while (self._next < len(self.times)).all() and (self.times[self._next[0]] == self.times[0]).all():
+            self._found.append((self._next * n + np.arange(n), y))
+            self._next += 1
+
+    def wants(self, rows: np.ndarray, t: np.ndarray, after: np.ndarray) -> bool:
+        """Whether a time lies in the step."""
+        k = self._next[rows]
+        due = self.times[np.minimum(k, len(self.times) - 1), rows]
+        return bool(((k < len(self.times)) & (self._sign[rows] * (due - after) <= 0)).any())
+
+    def watch(self, segment: Segment, field: Field) -> None:
+        """Takes the states at the times that lie in the step, up to where samples stop."""
+        rows, sign = segment.rows, self._sign[segment.rows]
+        first = int(self._next[rows].min())
+        times = self.times[first:, rows]
+        open_ = np.arange(first, len(self.times))[:, None] >= self._next[rows]
+        k, which = np.nonzero(open_ & (sign * (times - segment.until) <= 0))
+        if not len(k):
+            return
+        found = segment.at(which, times[k, which])
+        flat = (first + k) * self.times.shape[1] + rows[which]
+        if self._exact is not None:
+            found = _moved(found, field.take(which), times[k, which], self._exact[torch.as_tensor(flat)])
+        self._found.append((flat, found))
+        np.add.at(self._next, rows[which], 1)
+
+    def states(self) -> Tensor:
+        """(k, samples, d); NaN where a sample did not get."""
+        k, n = self.times.shape
+        values = torch.cat([y for _, y in self._found])
+        index = torch.as_tensor(np.concatenate([flat for flat, _ in self._found]), device=values.device)
+        empty = values.new_full((k * n, values.shape[-1]), torch.nan)
+        return empty.index_copy(0, index, values).reshape(k, n, -1)
+
+
+def _moved(y: Tensor, field: Field, t: np.ndarray, exact: Tensor) -> Tensor:
+    """y(t) as a function of t, whose derivative is f."""
+    change = (exact - exact.detach()).to(y.dtype).to(y.device).unsqueeze(-1)
+    return y + field(t, y) * change
+
+
+class DenseOutput:
+    """The solution between the output times, piece by piece; the order is the method's interpolation order."""
+
+    def __init__(self) -> None:
+        self._segments: list[Segment] = []
+
+    def wants(self, rows: np.ndarray, t: np.ndarray, after: np.ndarray) -> bool:
+        """Always."""
+        return True
+
+    def watch(self, segment: Segment, field: Field) -> None:
+        """Keeps the piece."""
+        self._segments.append(segment)
+
+    def __call__(self, sample: int, times: np.ndarray) -> Tensor:
+        """The states of one sample, (k, d).
+
+        Raises:
+            InputError: If a time lies outside what was integrated.
+        """
+        pieces = [(s, int(np.flatnonzero(s.rows == sample)[0])) for s in self._segments if sample in s.rows]
+        if not pieces:
+            raise InputError(f"Sample {sample} made no step.")
+        starts = np.array([s.t[i] for s, i in pieces])
+        first, last = starts[0], pieces[-1][0].until[pieces[-1][1]]
+        sign = 1.0 if last >= first else -1.0
+        outside = (sign * (times - first) < 0) | (sign * (times - last) > 0)
+        if outside.any():
+            raise InputError(
+                f"Sample {sample} was integrated from {first:g} to {last:g}, got t = {times[outside][0]:g}."
+            )
+        where = np.clip(np.searchsorted(sign * starts, sign * times, side="right") - 1, 0, len(pieces) - 1)
+        found = [pieces[p][0].at(np.array([pieces[p][1]]), np.array([t])) for p, t in zip(where, times, strict=True)]
+        return torch.cat(found)
+
+
+__all__ = ["DenseOutput", "Outputs"]
