@@ -1,10 +1,11 @@
 """The adjoint of the Neural ODE paper: the state is integrated backwards along with its adjoint.
 
-a' = -a^T df/dy and g' = -a^T df/dp backwards in time, dL/dy added to a at every observation time, where the state is set
-to the value known. Memory does not grow with the number of steps. Backwards in time a stiff problem is unstable: the
-state found there differs from the one that was there, and so do gradients.
+a' = -a^T df/dy and g' = -a^T df/dp backwards in time, dL/dy added to a at every observation time, where the state is
+set to the value known. Memory does not grow with the number of steps. Backwards in time a stiff problem is unstable:
+the state found there differs from the one that was there, and so do gradients.
 
-Source: R. T. Q. Chen, Y. Rubanova, J. Bettencourt and D. Duvenaud, Neural ordinary differential equations, NeurIPS 2018.
+Source: R. T. Q. Chen, Y. Rubanova, J. Bettencourt and D. Duvenaud, Neural ordinary differential equations, NeurIPS
+2018.
 """
 
 import warnings
@@ -108,8 +109,8 @@ class _Adjoint(Function):
             adjoint = adjoint + grads[0][i - 1]
         if not worst <= _TRUSTED:
             warnings.warn(
-                f"The state found backwards in time is off by {worst:.2g} times the tolerance: these gradients can't be "
-                "trusted. Use gradient=Discrete(checkpoint=True).",
+                f"The state found backwards in time is off by {worst:.2g} times the tolerance: these gradients can't "
+                "be trusted. Use gradient=Discrete(checkpoint=True).",
                 stacklevel=2,
             )
         return (None, adjoint, None, None, None, None, *sums)

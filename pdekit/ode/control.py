@@ -15,8 +15,8 @@ from pdekit.ode.nonlinear.equation import column, weighted_norm
 class StepControl:
     """Steps that keep the local error within the tolerance, for each sample by itself.
 
-    h <- h safety err^(-a / k) err_before^(b / k), err being the error in units of the tolerance and k the power of h that
-    it goes with: a proportional-integral controller.
+    h <- h safety err^(-a / k) err_before^(b / k), err being the error in units of the tolerance and k the power of h
+    that it goes with: a proportional-integral controller.
 
     Args:
         first_step: The first step; by default estimated from f and its change along f.

@@ -156,8 +156,8 @@ def _check_alone(field: Field, t: np.ndarray, y: Tensor) -> None:
     if shape != (1, *y.shape[1:]):
         raise InputError(
             f"f(t, y) can't be evaluated for one of the {len(y)} samples alone, but gives {shape}. Samples leave the "
-            "batch when they arrive: what f holds with a row for each sample goes in by context=, and f(t, y, context=) "
-            "gets the rows that it needs."
+            "batch when they arrive: what f holds with a row for each sample goes in by context=, of which "
+            "f(t, y, context=) gets the rows that it needs."
         )
 
 

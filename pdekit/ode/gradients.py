@@ -8,8 +8,10 @@ from pdekit.errors import InputError
 
 @dataclass(frozen=True)
 class Discrete:
-    """Gradients of the numbers that were computed: every step is differentiated, implicit ones by the implicit function
-    theorem with the full transposed Jacobian. They reach every tensor that f uses. The choice of steps is held fixed.
+    """Gradients of the numbers that were computed.
+
+    Every step is differentiated, implicit ones by the implicit function theorem with the full transposed Jacobian.
+    Gradients reach every tensor that f uses. The choice of steps is held fixed.
 
     Args:
         order: Up to which order: 1, or 2 for gradients of gradients of implicit methods. Explicit ones have any order.

@@ -158,8 +158,8 @@ def solve_linear(system: System, z: Tensor, r: Tensor, *, transposed: bool) -> T
     worst = float(relative.max())
     if not worst <= 1e3 * rtol:
         raise ConvergenceError(
-            f"The linear system of a gradient left a relative residual of {worst:.1e} after {_DIRECTIONS} products. Try "
-            "shorter steps (a smaller rtol), or pdekit.ode.Backsolve()."
+            f"The linear system of a gradient left a relative residual of {worst:.1e} after {_DIRECTIONS} products. "
+            "Try shorter steps (a smaller rtol), or pdekit.ode.Backsolve()."
         )
     return found
 

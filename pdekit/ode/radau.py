@@ -5,6 +5,7 @@ Source: E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, 2nd
 
 from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,14 +30,16 @@ _ERROR = np.array([-13 - 7 * _S, -13 + 7 * _S, -1]) / 3  # of the embedded metho
 _FILTER_DENSE = 32
 
 
-def _eigen() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _eigen() -> tuple[Any, Any, Any]:
     """A = T diag(mu) T^-1 with the real eigenvalue first, then the one with positive imaginary part."""
-    mu, t = np.linalg.eig(A)
+    found: Any = np.linalg.eig(A)
+    mu, t = found.eigenvalues, found.eigenvectors
     order = [int(np.argmin(np.abs(mu.imag))), int(np.argmax(mu.imag)), int(np.argmin(mu.imag))]
     return mu[order], t[:, order], np.linalg.inv(t[:, order])
 
 
 _MU, _T, _T_INVERSE = _eigen()
+_REAL, _COMPLEX = float(_MU[0].real), complex(_MU[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +132,7 @@ class RadauSystem:
     def with_diagonal(self, diagonal: Tensor, *, transposed: bool = False) -> "_ByModes":
         """M^-1 if J had this diagonal only."""
         scaled = column(self.h, diagonal) * diagonal
-        return _ByModes(
-            Elementwise(1 / (1 - _MU[0].real * scaled)), Elementwise(1 / (1 - complex(_MU[1]) * scaled)), transposed
-        )
+        return _ByModes(Elementwise(1 / (1 - _REAL * scaled)), Elementwise(1 / (1 - _COMPLEX * scaled)), transposed)
 
     def take(self, keep: np.ndarray) -> "RadauSystem":
         """That of some samples."""
@@ -192,8 +193,8 @@ class RadauEquation(Differentiable):
         """See `Equation`."""
         eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
         scaled = column(self.system.h, matrix).unsqueeze(-1) * matrix
-        real = Factorised.of(eye - _MU[0].real * scaled, self.counts, self.rows)
-        return _ByModes(real, Factorised.of(eye - complex(_MU[1]) * scaled, self.counts, self.rows))
+        real = Factorised.of(eye - _REAL * scaled, self.counts, self.rows)
+        return _ByModes(real, Factorised.of(eye - _COMPLEX * scaled, self.counts, self.rows))
 
     def product(self, z: Tensor) -> Map:
         """See `Equation`."""
@@ -257,11 +258,11 @@ class Radau(Stepper):
         system, y = equation.system, equation.y.detach()
         weights = torch.as_tensor(_ERROR, dtype=y.dtype, device=y.device)
         moved = torch.einsum("i,nid->nd", weights, z.reshape(len(z), 3, -1) - y.unsqueeze(1))
-        raw = _MU[0].real * (column(system.h, y) * slope + moved)
+        raw = _REAL * (column(system.h, y) * slope + moved)
         if y.shape[1] <= _FILTER_DENSE:
             return memory.inverse("matrix", equation, z).real(raw)  # type: ignore[attr-defined]
         inverse = memory.inverse("diagonal", equation, z).real  # type: ignore[attr-defined]
-        product = StageSystem(system.field, system.t, _MU[0].real * system.h).product(y)
+        product = StageSystem(system.field, system.t, _REAL * system.h).product(y)
         wanted = np.full(len(y), 0.1)
         return gmres(product, raw, inverse, equation.weights[:, : y.shape[1]], rtol=wanted, most=20)[0]
 

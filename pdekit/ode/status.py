@@ -31,10 +31,10 @@ _WHAT = {
     Status.NOT_SOLVED: "met equations that the nonlinear solver could not solve, however short the step",
 }
 _TRY = {
-    Status.TOO_MANY_STEPS: "Try an implicit method such as Kvaerno5() if the problem is stiff, a larger rtol or atol, or "
-    "StepControl(max_steps=...).",
-    Status.STEP_TOO_SMALL: "Look for a singularity or a jump there; try an implicit method, float64, or a larger rtol or "
-    "atol.",
+    Status.TOO_MANY_STEPS: "Try an implicit method such as Kvaerno5() if the problem is stiff, a larger rtol or atol, "
+    "or StepControl(max_steps=...).",
+    Status.STEP_TOO_SMALL: "Look for a singularity or a jump there; try an implicit method, float64, or a larger rtol "
+    "or atol.",
     Status.NOT_FINITE: "Look whether the solution leaves the domain of f or blows up; a smaller rtol keeps it closer.",
     Status.NOT_SOLVED: "Try nonlinear=Ladder() or Newton(), float64, or look whether f is smooth there.",
 }

@@ -61,8 +61,7 @@ class Memory:
 
     def expire(self, kind: Kind, which: np.ndarray) -> None:
         """J of these samples is evaluated anew in the next step."""
-        self._age[kind] = np.where(which & (self._age[kind] > 0), _OLDEST, self._age[kind])
-        self._age[kind] = np.where(which & (self._age[kind] == 0), _OLDEST, self._age[kind])
+        self._age[kind] = np.where(which, np.maximum(self._age[kind], _OLDEST), self._age[kind])
 
     def _evaluate(self, kind: Kind, equation: Equation, z: Tensor, which: np.ndarray) -> None:
         if not which.any():
