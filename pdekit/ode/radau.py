@@ -164,6 +164,11 @@ class RadauEquation(Differentiable):
         return self.system.field.rows
 
     @property
+    def states(self) -> int:
+        """See `Equation`."""
+        return self.y.shape[1]
+
+    @property
     def has_graph(self) -> bool:
         """See `Differentiable`."""
         return self.y.requires_grad or self.system.field.has_graph

@@ -41,6 +41,11 @@ class Equation(ABC):
     rows: Rows
     weights: Tensor
 
+    @property
+    def states(self) -> int:
+        """The number of states of the field."""
+        return self.weights.shape[1]
+
     @abstractmethod
     def residual(self, z: Tensor) -> Tensor:
         """R(z), (n, m)."""

@@ -20,8 +20,8 @@ class Ladder(Solver):
     its iterations at the contraction rate it measures, and tries the rung below again after a while.
 
     Args:
-        dense_below: Systems of up to so many unknowns are solved by dense Newton alone.
-        dense_most: Systems of more unknowns never are.
+        dense_below: Fields of up to so many states are solved by dense Newton alone.
+        dense_most: Fields of more states never are.
         patience: After how many systems in a row a lower rung is tried.
         closed_form: See `JacobiNewton`.
     """
@@ -36,16 +36,16 @@ class Ladder(Solver):
         """See `Solver`."""
         return self.closed_form
 
-    def rungs(self, unknowns: int) -> tuple[Solver, ...]:
-        """The solvers in order for systems of so many unknowns."""
-        if unknowns <= self.dense_below:
+    def rungs(self, states: int) -> tuple[Solver, ...]:
+        """The solvers in order for fields of so many states."""
+        if states <= self.dense_below:
             return (Newton(),)
         matrix_free: tuple[Solver, ...] = (JacobiNewton(most=10), Anderson(most=16), NewtonKrylov())
-        return (*matrix_free, Newton()) if unknowns <= self.dense_most else matrix_free
+        return (*matrix_free, Newton()) if states <= self.dense_most else matrix_free
 
     def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
         """See `Solver`."""
-        rungs = self.rungs(z.shape[1])
+        rungs = self.rungs(equation.states)
         outcome = Outcome.at(z)
         self._try_lower(memory)
         for number, solver in enumerate(rungs):
