@@ -8,7 +8,11 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9][0-9]_*.py"))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+LONG = ("04_reaction_diffusion_film", "05_precision_for_time", "06_ladder_on_a_hollow_net")  # half a minute each
+CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else []) for path in EXAMPLES]
+
+
+@pytest.mark.parametrize("path", CASES)
 def test_example_runs(path, tmp_path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)

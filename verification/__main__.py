@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("operators", "nets", "transitions", "simulators", "alarms", "rules", "peers")
+SECTIONS = ("operators", "nets", "transitions", "simulators", "integrators", "alarms", "rules", "peers")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

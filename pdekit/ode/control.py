@@ -111,7 +111,7 @@ def first_step(
     if isinstance(control, Fixed):
         return sign * np.minimum(control.step, length)
     if control.first_step is not None:
-        return sign * np.minimum(control.first_step, length)
+        return sign * np.minimum(min(control.first_step, control.max_step), length)
     size, speed = weighted_norm(y, weights), weighted_norm(slope, weights)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         trial = np.where((size < 1e-5) | (speed < 1e-5), 1e-6, 0.01 * size / speed)

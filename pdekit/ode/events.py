@@ -60,29 +60,38 @@ class EventWatcher:
     def __init__(self, event: Event, dim: int, like: Tensor) -> None:
         self._event, self._dim, self._like = event, dim, like
         self._found: list[Occurrences] = []
+        self._which, self._times = np.zeros(0, dtype=np.int64), np.zeros(0)
 
     def wants(self, rows: np.ndarray, t: np.ndarray, after: np.ndarray) -> bool:
         """Always."""
         return True
 
-    def watch(self, segment: Segment, field: Field) -> None:
-        """Finds zeros within the step, up to where samples stop already."""
+    def look(self, segment: Segment, field: Field) -> None:
+        """Finds zeros within the step; a terminal event stops samples at theirs."""
         with torch.no_grad():
             before = self._value(field, segment.t, segment.y)
             after = self._value(field, segment.t + segment.h, segment.after)
         up, down = (before < 0) & (after >= 0), (before > 0) & (after <= 0)
         crossed = {1: up, -1: down, 0: up | down}[self._event.direction]
-        which = np.flatnonzero(crossed)
-        if not len(which):
+        self._which = np.flatnonzero(crossed)
+        if not len(self._which):
             return
-        times = self._bisected(segment, field.take(which), which, before[which])
-        inside = np.abs(times - segment.t[which]) <= np.abs(segment.until[which] - segment.t[which])
-        which, times = which[inside], times[inside]
-        if not len(which):
-            return
-        self._found.append(self._occurrences(segment, field.take(which), which, times))
+        self._times = self._bisected(segment, field.take(self._which), self._which, before[self._which])
         if self._event.terminal:
-            segment.until[which] = times
+            start, until = segment.t[self._which], segment.until[self._which]
+            first = np.abs(self._times - start) <= np.abs(until - start)
+            segment.until[self._which[first]] = self._times[first]
+            segment.stopped[self._which[first]] = True
+
+    def take(self, segment: Segment, field: Field) -> None:
+        """Records the zeros up to where samples stop."""
+        if not len(self._which):
+            return
+        start, until = segment.t[self._which], segment.until[self._which]
+        inside = np.abs(self._times - start) <= np.abs(until - start)
+        which, times = self._which[inside], self._times[inside]
+        if len(which):
+            self._found.append(self._occurrences(segment, field.take(which), which, times))
 
     def occurrences(self) -> Occurrences:
         """All that were found, in the order of finding."""
@@ -114,7 +123,8 @@ class EventWatcher:
     def _occurrences(self, segment: Segment, field: Field, which: np.ndarray, times: np.ndarray) -> Occurrences:
         """dt/dp = -(dg/dy dy/dp + dg/dp) / (dg/dt + dg/dy f)."""
         y, t = segment.at(which, times), torch.as_tensor(times, dtype=torch.float64)
-        if not y.requires_grad:
+        value = self._graph(field, times, y)
+        if not (y.requires_grad or value.requires_grad):
             return Occurrences(segment.rows[which], t, y)
         slope = field(times, y)
         with torch.enable_grad():
@@ -123,7 +133,7 @@ class EventWatcher:
             inner = field.evaluate_other(self._event.function, time, state).sum()
             d_time, d_state = torch.autograd.grad(inner, (time, state), allow_unused=True, materialize_grads=True)
         rate = d_time + (d_state * slope.detach()).sum(-1)
-        t = t.to(y.device) - ((self._graph(field, times, y)) / rate).to(torch.float64)
+        t = t.to(y.device) - (value / rate).to(torch.float64)
         t = t - (t.detach() - torch.as_tensor(times, dtype=torch.float64, device=t.device))  # the value as it was found
         y = y + slope * (t - t.detach()).to(y.dtype).unsqueeze(-1)
         return Occurrences(segment.rows[which], t, y)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pdekit.errors import ConvergenceError, UnsupportedError
+from pdekit.ode.field import unseen
 from pdekit.ode.nonlinear.equation import Equation, Inverse, Map
 from pdekit.ode.nonlinear.gmres import gmres
 from pdekit.ode.nonlinear.memory import Memory
@@ -80,12 +81,16 @@ def solved_with_gradient(
     """
     wanted = torch.is_grad_enabled()
     # Iterations build no graph: with gradients enabled, they do only where f has parameters that were not seen before.
-    with torch.set_grad_enabled(wanted and not equation.has_graph):
+    with torch.set_grad_enabled(wanted and not equation.has_graph), unseen():
         outcome = solver.solve(equation.detached(), guess.detach(), memory, limit)
-    value = outcome.z.detach()
+    value, solved = outcome.z.detach(), outcome.converged
     if wanted and (equation.has_graph or outcome.z.requires_grad):
         value = with_gradient(value, equation.residual, equation.system, order)
-    return value, outcome.converged
+        # A last step of the iteration may have left the domain of f, where it has no derivative.
+        last = equation.detached()
+        with torch.no_grad(), unseen():
+            solved = solved & torch.isfinite(last.residual(value.detach())).all(-1).cpu().numpy()
+    return value, solved
 
 
 def with_gradient(z: Tensor, residual: Callable[[Tensor], Tensor], system: System, order: int) -> Tensor:

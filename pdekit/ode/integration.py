@@ -18,7 +18,7 @@ from pdekit.ode.events import Event, EventWatcher, Occurrences
 from pdekit.ode.field import Field, check_field
 from pdekit.ode.gradients import Discrete
 from pdekit.ode.march import March, Tolerances, plain_attempt
-from pdekit.ode.methods import Method, Tsit5
+from pdekit.ode.methods import Implicit, Method, Tsit5
 from pdekit.ode.nonlinear.memory import Memory
 from pdekit.ode.outputs import DenseOutput, Outputs
 from pdekit.ode.scipy_adapter import SciPy, integrate
@@ -81,8 +81,14 @@ def odeint(
     """
     times, exact = _times(t, y0)
     _check_inputs(y0, times, rtol, atol, context, method)
+    _check_options(control, gradient, events)
     batch, dim = y0.shape[:-1], y0.shape[-1]
     samples = batch.numel()
+    if samples == 0:
+        nothing = np.zeros(tuple(batch), dtype="<U14")
+        return Solution(
+            torch.as_tensor(times), y0.new_zeros(len(times), *y0.shape), nothing, Counts.none(0), repr(method)
+        )
     flat_times = np.broadcast_to(times.reshape(len(times), -1), (len(times), samples)).copy()
     y = y0.reshape(samples, dim)
     flat = None if context is None else context.reshape(samples, context.shape[-1])
@@ -157,7 +163,7 @@ def _by_steps(problem: _Problem, slope: Tensor, exact: Tensor | None, order: int
         slope = field(times[0], y)
         exact = exact.reshape(-1)
     outputs = Outputs(times, exact)
-    outputs.begin(y)
+    outputs.begin(problem.y)
     watchers = [EventWatcher(event, y.shape[1], y) for event in problem.events]
     interpolant = DenseOutput() if problem.dense else None
     stepper = problem.method.stepper(order)
@@ -195,7 +201,15 @@ def _by_backsolve(problem: _Problem, gradient: Backsolve, slope: Tensor) -> _Fou
         with torch.no_grad():
             return odeint(f, z, times, method=method, rtol=rtol, atol=atol).y[-1]
 
-    parameters = gradient.wanted(problem.field.function, slope)
+    if isinstance(method, Implicit):
+        raise UnsupportedError(
+            "Backsolve() goes back by an explicit method such as Tsit5(). For stiff problems: Discrete()."
+        )
+    alone = problem.field(problem.times[0], problem.y.detach())  # what has a graph here has it from parameters
+    parameters = gradient.wanted(problem.field.function, alone)
+    context = problem.field.context
+    if context is not None and context.requires_grad:
+        raise UnsupportedError("Backsolve() has no gradients of context=. Use Discrete().")
     times, unit = problem.times[:, 0], lambda y: 1 / tolerances.weights(y)
     return replace(found, states=with_adjoint(found.states, problem.y, times, problem.field, parameters, back, unit))
 
@@ -238,6 +252,15 @@ def _times(t: Any, y0: Tensor) -> tuple[np.ndarray, Tensor | None]:
     if not np.isfinite(times).all() or not ((steps > 0).all() or (steps < 0).all()):
         raise InputError(f"Times must be finite and strictly increasing or strictly decreasing, got {_short(times)}.")
     return times, exact
+
+
+def _check_options(control: Any, gradient: Any, events: Any) -> None:
+    if not isinstance(control, Control):
+        raise InputError(f"control must be StepControl(...) or Fixed(step), got {control!r}.")
+    if not isinstance(gradient, Discrete | Backsolve):
+        raise InputError(f"gradient must be Discrete(...) or Backsolve(...), an object, got {gradient!r}.")
+    if isinstance(events, Event) or not all(isinstance(event, Event) for event in events):
+        raise InputError(f"events must be a list of Event(...), got {events!r}.")
 
 
 def _short(times: np.ndarray) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pdekit.ode.control import Control, Fixed, StepControl, first_step
 from pdekit.ode.field import Field
-from pdekit.ode.nonlinear.equation import indices, weighted_norm, where_rows
+from pdekit.ode.nonlinear.equation import column, indices, weighted_norm, where_rows
 from pdekit.ode.nonlinear.memory import Memory
 from pdekit.ode.status import Status
 from pdekit.ode.stepper import Attempt, Stepper
@@ -54,6 +54,7 @@ class Segment:
         after: Those at the end.
         polynomial: See `Attempt`.
         until: Where a sample stops within the step, else its end, (n,).
+        stopped: Whether it stops, (n,).
     """
 
     rows: np.ndarray
@@ -63,6 +64,7 @@ class Segment:
     after: Tensor
     polynomial: Tensor
     until: np.ndarray
+    stopped: np.ndarray
 
     def at(self, which: np.ndarray, times: np.ndarray) -> Tensor:
         """The states of the samples `which` (positions in this segment) at times within, (k, d)."""
@@ -80,8 +82,12 @@ class Watcher(Protocol):
         """Whether it looks at the step of these samples from t to `after`."""
         ...
 
-    def watch(self, segment: Segment, field: Field) -> None:
-        """Looks at it; may move `segment.until` forward to where samples stop."""
+    def look(self, segment: Segment, field: Field) -> None:
+        """Looks for what may stop samples: moves `until` to the first of these, and sets `stopped`."""
+        ...
+
+    def take(self, segment: Segment, field: Field) -> None:
+        """Takes what happened up to `until`."""
         ...
 
 
@@ -121,6 +127,13 @@ class March:
         n = len(self.t)
         self.status, self.reached = np.zeros(n, dtype=np.int64), self.t.copy()
         self.last_step, self.component = np.zeros(n), np.zeros(n, dtype=np.int64)
+        bad = ~torch.isfinite(slope.detach()).all(-1).cpu().numpy()
+        if bad.any():
+            slope = self._without(bad, slope)
+            n = len(self.t)
+            if n == 0:
+                self.memory = Memory(0)
+                return
         self.history = self.stepper.start(self.t, self.y, slope)
         self.memory = Memory(n)
         self.before = np.full(n, 1.0)
@@ -128,16 +141,21 @@ class March:
         self.next_stop = np.zeros(n, dtype=np.int64)
         weights = self.tolerances.weights(self.y)
         with torch.no_grad():
-            span = self.stops[-1] - self.t
+            span = self.stops[-1, self.field.rows] - self.t
             start = (self.field, self.t, self.y.detach(), slope.detach(), weights, span)
             self.h = first_step(self.control, *start, self.stepper.order)
-        self._leave(self.t == self.stops[-1], Status.SUCCESS)
-        bad = ~torch.isfinite(slope.detach()).all(-1).cpu().numpy()
-        if bad.any():
-            self._note_component(bad, slope)
-            self._leave(bad[self.field.rows], Status.NOT_FINITE)
+        self._leave(self.t == self.stops[-1, self.field.rows], Status.SUCCESS)
         while len(self.t):
             self._step()
+
+    def _without(self, bad: np.ndarray, slope: Tensor) -> Tensor:
+        """Leaves out samples where f is not finite at the start; the slope of the others, with a graph of its own."""
+        self._note_component(bad, slope)
+        rows, keep = self.field.rows, np.flatnonzero(~bad)
+        self.status[rows[bad]] = Status.NOT_FINITE
+        self.final.append((rows[bad], self.y[indices(np.flatnonzero(bad), self.y)]))
+        self.field, self.t, self.y = self.field.take(keep), self.t[keep], self.y[indices(keep, self.y)]
+        return self.field(self.t, self.y) if len(keep) else slope[:0]
 
     def _step(self) -> None:
         rows = self.field.rows
@@ -147,9 +165,10 @@ class March:
         attempt = self.try_step(self, h, weights)
         finite = torch.isfinite(attempt.y.detach()).all(-1).cpu().numpy()
         error = weighted_norm(attempt.error, self.tolerances.weights(self.y, attempt.y))
-        solved = attempt.solved & finite & np.isfinite(error)
+        finite &= np.isfinite(error)
+        solved = attempt.solved & finite
         accept = solved & (isinstance(self.control, Fixed) | (error <= 1))
-        if attempt.y.requires_grad and not finite.all() and accept.any():
+        if attempt.y.requires_grad and not solved.all() and accept.any():
             attempt = self._again(h, weights, np.flatnonzero(accept), attempt)
         self.last_step[rows] = h
         if not accept.all():
@@ -216,6 +235,7 @@ class March:
         found = np.abs(h) * factor
         # A step that was only shortened to end at a stop says little: the one planned before stands.
         found = np.where(accept & clipped & (factor > 1), np.maximum(found, np.abs(self.h)), found)
+        found = np.where(accept, np.maximum(found, control.min_step), found)
         return np.sign(h) * np.minimum(found, control.max_step)
 
     def _watch(self, attempt: Attempt, h: np.ndarray, t: np.ndarray, accept: np.ndarray) -> np.ndarray:
@@ -226,13 +246,16 @@ class March:
         if not interested:
             return stopped
         at = indices(keep, self.y)
-        segment = Segment(rows, start, end - start, self.y[at], attempt.y[at], attempt.polynomial()[at], end.copy())
+        segment = Segment(
+            rows, start, end - start, self.y[at], attempt.y[at], attempt.polynomial()[at], end.copy(), stopped[keep]
+        )
         field = self.field if accept.all() else self.field.take(keep)
         for watcher in interested:
-            watcher.watch(segment, field)
-        early = segment.until != end
-        if early.any():
-            which = np.flatnonzero(early)
+            watcher.look(segment, field)
+        for watcher in interested:
+            watcher.take(segment, field)
+        if segment.stopped.any():
+            which = np.flatnonzero(segment.stopped)
             stopped[keep[which]] = True
             t[keep[which]] = segment.until[which]
             attempt.y = attempt.y.index_copy(0, at[indices(which, at)], segment.at(which, segment.until[which]))
@@ -252,6 +275,13 @@ class March:
             small = ~accept  # the same step would fail again
         cause = np.where(~finite, Status.NOT_FINITE, np.where(~solved, Status.NOT_SOLVED, Status.STEP_TOO_SMALL))
         code = np.where(small, cause, code)
+        lost = code == Status.NOT_FINITE
+        if lost.any():  # solving equations spreads what is not finite over all components: ask f which it is
+            for ahead in (1, 1e3, 1e6):
+                with torch.no_grad():
+                    step = ahead * self.last_step[rows]
+                    value = self.field(self.t + step, self.y + column(step, self.y) * self.field(self.t, self.y))
+                self._note_component(lost & ~torch.isfinite(value).all(-1).cpu().numpy(), value)
         code[stopped] = Status.EVENT
         code[arrived & ~stopped] = Status.SUCCESS
         if (code >= 0).any():

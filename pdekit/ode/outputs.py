@@ -39,7 +39,10 @@ class Outputs:
         due = self.times[np.minimum(k, len(self.times) - 1), rows]
         return bool(((k < len(self.times)) & (self._sign[rows] * (due - after) <= 0)).any())
 
-    def watch(self, segment: Segment, field: Field) -> None:
+    def look(self, segment: Segment, field: Field) -> None:
+        """Stops nothing."""
+
+    def take(self, segment: Segment, field: Field) -> None:
         """Takes the states at the times that lie in the step, up to where samples stop."""
         rows, sign = segment.rows, self._sign[segment.rows]
         first = int(self._next[rows].min())
@@ -80,7 +83,10 @@ class DenseOutput:
         """Always."""
         return True
 
-    def watch(self, segment: Segment, field: Field) -> None:
+    def look(self, segment: Segment, field: Field) -> None:
+        """Stops nothing."""
+
+    def take(self, segment: Segment, field: Field) -> None:
         """Keeps the piece."""
         self._segments.append(segment)
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pdekit.ode.counting import Counts, Rows
-from pdekit.ode.field import Field
+from pdekit.ode.field import Field, unseen
 from pdekit.ode.implicit_function import Differentiable, solved_with_gradient
-from pdekit.ode.nonlinear.equation import Elementwise, Factorised, Inverse, Map, column, indices
+from pdekit.ode.nonlinear.equation import Factorised, Inverse, Map, column, indices, reciprocal
 from pdekit.ode.nonlinear.gmres import gmres
 from pdekit.ode.nonlinear.memory import Memory
 from pdekit.ode.nonlinear.solvers import Solver
@@ -132,7 +132,7 @@ class RadauSystem:
     def with_diagonal(self, diagonal: Tensor, *, transposed: bool = False) -> "_ByModes":
         """M^-1 if J had this diagonal only."""
         scaled = column(self.h, diagonal) * diagonal
-        return _ByModes(Elementwise(1 / (1 - _REAL * scaled)), Elementwise(1 / (1 - _COMPLEX * scaled)), transposed)
+        return _ByModes(reciprocal(1 - _REAL * scaled), reciprocal(1 - _COMPLEX * scaled), transposed)
 
     def take(self, keep: np.ndarray) -> "RadauSystem":
         """That of some samples."""
@@ -258,6 +258,7 @@ class Radau(Stepper):
         return Attempt(after, error, solved, 4, History(new), lambda: polynomial)
 
     @torch.no_grad()
+    @unseen()
     def _error(self, equation: RadauEquation, z: Tensor, slope: Tensor, memory: Memory) -> Tensor:
         """(1 - mu h J)^-1 mu (h f(t, y) + sum_i e_i Z_i), mu being the real eigenvalue of A: of order 3."""
         system, y = equation.system, equation.y.detach()

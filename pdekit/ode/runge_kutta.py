@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdekit.ode.field import Field
+from pdekit.ode.field import Field, unseen
 from pdekit.ode.implicit_function import solved_with_gradient
 from pdekit.ode.nonlinear.equation import column
 from pdekit.ode.nonlinear.gmres import gmres
@@ -110,6 +110,7 @@ class DiagonallyImplicit(Explicit):
 
 
 @torch.no_grad()
+@unseen()
 def damped(equation: StageEquation, z: Tensor, error: Tensor, memory: Memory) -> Tensor:
     """M^-1 error. A diagonal in the place of M would hide errors of coupled systems."""
     if z.shape[1] <= _FILTER_DENSE:

@@ -55,7 +55,10 @@ def _one(
     def tensor(x: np.ndarray) -> Tensor:
         return torch.as_tensor(x, dtype=y.dtype, device=y.device).unsqueeze(0)
 
+    last = [float(times[0])]
+
     def slope(t: float, x: np.ndarray) -> np.ndarray:
+        last[0] = float(t)
         return field(np.array([t]), tensor(x))[0].double().cpu().numpy()
 
     def jacobian(t: float, x: np.ndarray) -> np.ndarray:
@@ -65,7 +68,11 @@ def _one(
     with torch.no_grad():
         start, ends = y.detach().double().cpu().numpy(), (times[0], times[-1])
         allowed = atol.double().cpu().numpy()
-        found = solve_ivp(slope, ends, start, method=method.name, t_eval=times, rtol=rtol, atol=allowed, **more)
+        try:
+            found = solve_ivp(slope, ends, start, method=method.name, t_eval=times, rtol=rtol, atol=allowed, **more)
+        except ValueError:  # what SciPy's linear algebra says to a matrix that is not finite
+            nothing = y.new_full((len(times), len(y)), torch.nan)
+            return nothing, Failure((int(field.rows[0]),), Status.NOT_FINITE, last[0], float("nan"), 0)
     field.counts.factorisations[field.rows] += found.nlu
     states = y.new_full((len(times), len(y)), torch.nan)
     states[: found.y.shape[1]] = torch.as_tensor(found.y.T, dtype=y.dtype, device=y.device)
@@ -73,8 +80,7 @@ def _one(
     if found.status == 0 and finite:
         return states, None
     code = Status.STEP_TOO_SMALL if finite else Status.NOT_FINITE
-    reached = float(found.t[-1]) if len(found.t) else float(times[0])
-    return states, Failure((int(field.rows[0]),), code, reached, float("nan"), 0)
+    return states, Failure((int(field.rows[0]),), code, last[0], float("nan"), 0)
 
 
 __all__ = ["SciPy", "integrate"]

@@ -52,7 +52,7 @@ class Solution:
     @property
     def success(self) -> bool:
         """Whether every sample arrived, or was stopped by an event."""
-        return not self.failures
+        return bool(np.isin(self.status, ["success", "event"]).all())
 
     def __repr__(self) -> str:
         ended = {str(name): int(n) for name, n in zip(*np.unique(self.status, return_counts=True), strict=True)}

@@ -9,7 +9,7 @@ from torch import Tensor
 from pdekit.ode.counting import Counts, Rows
 from pdekit.ode.field import Field
 from pdekit.ode.implicit_function import Differentiable
-from pdekit.ode.nonlinear.equation import Elementwise, Factorised, Inverse, Map, column, indices
+from pdekit.ode.nonlinear.equation import Factorised, Inverse, Map, column, indices, reciprocal
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class StageSystem:
 
     def with_diagonal(self, diagonal: Tensor) -> Inverse:
         """M^-1 if J had this diagonal only."""
-        return Elementwise(1 / (1 - column(self.scale, diagonal) * diagonal))
+        return reciprocal(1 - column(self.scale, diagonal) * diagonal)
 
     def take(self, keep: np.ndarray) -> "StageSystem":
         """That of some samples."""

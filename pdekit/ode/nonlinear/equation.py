@@ -94,6 +94,11 @@ class Elementwise:
         return Elementwise(self.factor[indices(keep, self.factor)])
 
 
+def reciprocal(values: Tensor) -> Elementwise:
+    """r -> r / values; no number where a value is none, which 1 / inf = 0 would hide."""
+    return Elementwise(torch.where(torch.isfinite(values), 1 / values, torch.nan))
+
+
 @dataclass(frozen=True, eq=False)
 class Factorised:
     """r -> A^-1 r by a factorised batch of matrices; a singular one gives no finite number."""
@@ -152,6 +157,7 @@ __all__ = [
     "Map",
     "column",
     "indices",
+    "reciprocal",
     "weighted_norm",
     "where_rows",
 ]

@@ -40,8 +40,10 @@ def iterate(
         increment = inverse(equation.residual(z))
         z, size = z - increment, equation.norm(increment)
         if k == 0:
-            first = np.full(len(z), np.nan) if known is None else np.fmin(known, 0.9)
-            done = (size <= _CERTAIN * limit) | (size * first / (1 - first) <= limit)
+            # Without a rate a small increment proves little, unless it is tiny.
+            first = np.full(len(z), np.nan) if known is None else known
+            with np.errstate(divide="ignore", invalid="ignore"):
+                done = (size <= _CERTAIN * limit) | ((first < 1) & (size * first / (1 - first) <= limit))
             lost = ~np.isfinite(size)
         else:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

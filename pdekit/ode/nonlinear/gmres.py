@@ -26,11 +26,12 @@ def gmres(
     Source: Y. Saad and M. H. Schultz, GMRES, SIAM J. Sci. Stat. Comput. 7 (1986) 856.
     """
     b = inverse(right) * weights  # the basis lives in weighted coordinates: its inner product is that of the norm
-    n = len(b)
-    beta = b.double().norm(dim=-1)
+    n, m = b.shape
+    beta = torch.linalg.vector_norm(b, dim=-1, dtype=torch.float64)
     safe = beta.clamp_min(torch.finfo(torch.float64).tiny)
     target = torch.as_tensor(rtol, dtype=torch.float64, device=b.device)
-    basis = [(b / safe.to(b.dtype).unsqueeze(-1))]
+    basis = b.new_empty(n, most + 1, m)
+    basis[:, 0] = b / safe.to(b.dtype).unsqueeze(-1)
     hessenberg = torch.zeros(n, most + 1, most, dtype=torch.float64, device=b.device)
     x = torch.zeros_like(b)
     relative = torch.where(beta > 0, 1.0, 0.0).to(torch.float64)
@@ -38,23 +39,21 @@ def gmres(
     for k in range(most):
         if not bool(running.any()):
             break
-        v = basis[-1]
-        w = inverse(product(v / weights)) * weights
-        for _ in range(2):  # twice is enough
-            stack = torch.stack(basis, 1)
-            overlap = (stack @ w.unsqueeze(-1)).squeeze(-1)
-            hessenberg[:, : k + 1, k] += overlap.double()
-            w = w - torch.einsum("nk,nkm->nm", overlap, stack)
-        size = w.double().norm(dim=-1)
+        known = basis[:, : k + 1]
+        w = inverse(product(basis[:, k] / weights)) * weights
+        for _ in range(2):  # orthogonalising twice is enough
+            overlap = known @ w.unsqueeze(-1)
+            hessenberg[:, : k + 1, k] += overlap.squeeze(-1).double()
+            w = w - (known.mT @ overlap).squeeze(-1)
+        size = torch.linalg.vector_norm(w, dim=-1, dtype=torch.float64)
         hessenberg[:, k + 1, k] = size
-        basis.append(torch.where(size > 0, 1 / size.clamp_min(1e-300), 0.0).to(w.dtype).unsqueeze(-1) * w)
+        basis[:, k + 1] = torch.where(size > 0, 1 / size.clamp_min(1e-300), 0.0).to(w.dtype).unsqueeze(-1) * w
         y, residual = _least_squares(hessenberg[:, : k + 2, : k + 1])
         relative = torch.where(running, residual, relative)
         finished = running & ((relative <= target) | (k + 1 == most) | ~torch.isfinite(relative) | (size == 0))
         if bool(finished.any()):
             coefficients = (y * safe.unsqueeze(-1)).to(b.dtype)
-            found = torch.einsum("nk,nkm->nm", coefficients, torch.stack(basis[:-1], 1))
-            x = torch.where(finished.unsqueeze(-1), found, x)
+            x = torch.where(finished.unsqueeze(-1), (known.mT @ coefficients.unsqueeze(-1)).squeeze(-1), x)
         running = running & ~finished
     return x / weights, relative
 

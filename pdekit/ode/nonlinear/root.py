@@ -11,12 +11,13 @@ from pdekit.errors import ConvergenceError, InputError
 from pdekit.ode.counting import Counts, Rows
 from pdekit.ode.field import Field, autonomous, check_field
 from pdekit.ode.implicit_function import Differentiable, with_gradient
-from pdekit.ode.nonlinear.equation import Elementwise, Factorised, Inverse, Map, column, indices
+from pdekit.ode.nonlinear.equation import Factorised, Inverse, Map, column, indices, reciprocal, where_rows
 from pdekit.ode.nonlinear.ladder import Ladder
-from pdekit.ode.nonlinear.memory import Memory
-from pdekit.ode.nonlinear.solvers import Solver
+from pdekit.ode.nonlinear.memory import Kind, Memory
+from pdekit.ode.nonlinear.solvers import Newton, Solver
 
 _HALVINGS = 12
+_DENSE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class RootSystem:
 
     def preconditioner(self, z: Tensor, *, transposed: bool) -> Inverse:
         """1 / diagonal."""
-        return Elementwise(1 / self.diagonal(z))
+        return reciprocal(self.diagonal(z))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,7 @@ class RootEquation(Differentiable):
 
     def inverse_by_diagonal(self, diagonal: Tensor) -> Inverse:
         """See `Equation`."""
-        return Elementwise(1 / diagonal)
+        return reciprocal(diagonal)
 
     def inverse_by_matrix(self, matrix: Tensor) -> Inverse:
         """See `Equation`."""
@@ -168,9 +169,11 @@ def solve_root(
 
     Example:
         >>> root = solve_root(lambda z: z**2 - 2, torch.tensor([[1.0]], dtype=torch.float64))
-        >>> round(float(root.z), 9)
-        1.414213562
+        >>> round(float(root.z), 7)
+        1.4142136
     """
+    if not isinstance(method, Solver):
+        raise InputError(f"method must be a solver such as Ladder() or Newton(), an object, got {method!r}.")
     if not isinstance(z0, Tensor) or z0.ndim == 0 or not z0.is_floating_point():
         raise InputError("z0 must be a tensor of floating-point numbers, (*batch, m).")
     batch = z0.shape[:-1]
@@ -218,6 +221,14 @@ def _search(
         memory.put(at, part)
         moved, reached = _shortened(some, start, outcome.z, size[at])
         better = outcome.converged | (reached < size[at])
+        if not better.all():
+            # Iterates with one slope may go round in circles: one step with a new slope, shortened, does not.
+            kind: Kind = "matrix" if some.states <= _DENSE or isinstance(method, Newton) else "diagonal"
+            increment = part.refresh(kind, some, start)(some.residual(start))
+            step, short = _shortened(some, start, start - increment, size[at])
+            use = ~better & (short < size[at])
+            moved, reached = where_rows(~use, moved, step), np.where(use, short, reached)
+            better = better | use
         z = z.index_copy(0, indices(at, z), torch.where(column(better, z) > 0, moved, start))
         size[at], found[at] = np.where(better, reached, size[at]), outcome.converged
         if found.all() or not better.any():
@@ -226,11 +237,11 @@ def _search(
 
 
 def _shortened(equation: RootEquation, start: Tensor, end: Tensor, size: np.ndarray) -> tuple[Tensor, np.ndarray]:
-    """On the way from start to end as far as |F| does not grow."""
+    """On the way from start to end as far as |F| shrinks."""
     moved, part = end, np.ones(len(start))
     for _ in range(_HALVINGS):
         reached = _sizes(equation, moved)
-        worse = ~(reached <= size)
+        worse = ~(reached < size) & (reached > 0)
         if not worse.any():
             break
         part = np.where(worse, part / 2, part)

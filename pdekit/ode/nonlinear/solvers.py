@@ -17,6 +17,7 @@ from pdekit.ode.nonlinear.gmres import gmres
 from pdekit.ode.nonlinear.memory import Kind, Memory
 from pdekit.ode.nonlinear.outcome import Outcome
 
+_LINEAR = 0.1  # of the limit: the error that linear systems may have
 _STALE = 0.3  # a contraction rate that asks for a new Jacobian in the next step
 
 
@@ -165,7 +166,7 @@ class NewtonKrylov(Solver):
             r = equation.residual(z)
             size = equation.norm(inverse(r))
             # Accurate enough for this to be the last iteration if the system is nearly linear.
-            rtol = np.clip(0.1 * limit / np.maximum(np.nan_to_num(size), 1e-300), 1e-10, 0.1)
+            rtol = np.clip(_LINEAR * limit / np.maximum(np.nan_to_num(size), 1e-300), 1e-10, 0.1)
             increment, relative = gmres(
                 equation.product(z), r, inverse, equation.weights, rtol=rtol, most=self.directions
             )
