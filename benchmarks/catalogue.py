@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-NAMES = ("fitting", "operators")
+NAMES = ("fitting", "ode", "operators")
 
 
 def benchmark(name: str) -> ModuleType:

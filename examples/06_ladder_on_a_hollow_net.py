@@ -2,7 +2,7 @@
 
 y' = -k (y - c H(y)) with 64 states, rates k from 1 to 10,000 and a HollowNet H. The exact diagonal of the Jacobian
 costs about one evaluation. For weak coupling c the Jacobi-Newton iteration is all it takes; as c grows, its contraction
-rate does, and the ladder climbs to Anderson acceleration and to Newton-Krylov, which the same diagonal preconditions.
+rate does, and the ladder climbs to Anderson acceleration and to Newton's method.
 
     python examples/06_ladder_on_a_hollow_net.py [FOLDER]
 """
@@ -19,7 +19,7 @@ from pdekit.report.style import add_legend, new_figure
 
 STATES = 64
 COUPLINGS = (0.1, 1.0, 2.0, 3.0)
-RUNGS = ("JacobiNewton", "Anderson", "NewtonKrylov")
+RUNGS = ("JacobiNewton", "Anderson", "Newton")
 COLOURS = ("C0", "C1", "C2")
 
 

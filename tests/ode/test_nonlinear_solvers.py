@@ -153,7 +153,8 @@ def test_heat_by_each_solver_inside_methods(method, solver):
     truth = pk.odeint(heat, y0, [0.0, 0.1], method=method(nonlinear=Newton()), rtol=1e-9, atol=1e-11)
     # Thirty units of 1e-5 times states of .4, as elsewhere.
     torch.testing.assert_close(sol.y[-1], truth.y[-1], rtol=0, atol=1e-4)
-    assert (sol.counts.factorisations == 0).all()
+    if not isinstance(solver, Ladder):  # whose last rung is dense for so few states
+        assert (sol.counts.factorisations == 0).all()
     assert (sol.counts.diagonal > 0).all()
 
 

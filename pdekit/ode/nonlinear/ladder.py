@@ -14,20 +14,20 @@ from pdekit.ode.nonlinear.solvers import Anderson, JacobiNewton, Newton, NewtonK
 
 @dataclass(frozen=True)
 class Ladder(Solver):
-    """Newton's method for small systems; for others Jacobi-Newton, then Anderson, Newton-Krylov, and dense Newton.
+    """Newton's method for small systems; for others Jacobi-Newton, then Anderson, then Newton, dense or by Krylov.
 
     Each sample begins on the rung that solved its last system, climbs where that one can't reach the tolerance within
     its iterations at the contraction rate it measures, and tries the rung below again after a while.
 
     Args:
         dense_below: Fields of up to so many states are solved by dense Newton alone.
-        dense_most: Fields of more states never are.
+        dense_most: Fields of more states never are; their last rung is Newton-Krylov.
         patience: After how many systems in a row a lower rung is tried.
         closed_form: See `JacobiNewton`.
     """
 
     dense_below: int = 32
-    dense_most: int = 2000
+    dense_most: int = 600
     patience: int = 200
     closed_form: Callable[..., Tensor] | None = None
 
@@ -40,8 +40,9 @@ class Ladder(Solver):
         """The solvers in order for fields of so many states."""
         if states <= self.dense_below:
             return (Newton(),)
-        matrix_free: tuple[Solver, ...] = (JacobiNewton(most=10), Anderson(most=16), NewtonKrylov())
-        return (*matrix_free, Newton()) if states <= self.dense_most else matrix_free
+        # A dense Jacobian is kept over many steps, which beats products that are made anew for each system.
+        last = Newton() if states <= self.dense_most else NewtonKrylov()
+        return (JacobiNewton(most=10), Anderson(most=16), last)
 
     def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
         """See `Solver`."""
