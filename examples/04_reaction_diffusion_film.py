@@ -23,7 +23,6 @@ import pdekit as pk
 from pdekit.report.style import new_figure
 
 END, FRAMES, FACTOR = 2.2, 4, 1.6
-SIDE = 20.0  # of the square, in the length unit of the diffusion of u
 
 
 class Oregonator(torch.nn.Module):
@@ -36,11 +35,12 @@ class Oregonator(torch.nn.Module):
     """
 
     EPSILON, EPSILON2, Q = 0.03, 3e-4, 0.002
+    SIDE = 20.0  # of the square, in the unit in which u diffuses with coefficient 1
 
     def __init__(self, cells: int, f: Tensor) -> None:
         super().__init__()
         self.cells, self.f = cells, f
-        self.rates = torch.tensor([1.0, 1.0, 0.6], dtype=torch.float64).reshape(3, 1, 1) * (cells / SIDE) ** 2
+        self.rates = torch.tensor([1.0, 1.0, 0.6], dtype=torch.float64).reshape(3, 1, 1) * (cells / self.SIDE) ** 2
 
     def condition(self, t: Any, x: Tensor) -> Tensor:
         """The coefficients of 1, x_i and x_i^2 in f_i, (*batch, d, 3): none contains x_i."""

@@ -8,7 +8,12 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9][0-9]_*.py"))
 
 
-LONG = ("04_reaction_diffusion_film", "05_precision_for_time", "06_ladder_on_a_hollow_net")  # half a minute each
+LONG = (
+    "03_cost_of_derivatives",
+    "04_reaction_diffusion_film",
+    "05_precision_for_time",
+    "06_ladder_on_a_hollow_net",
+)  # half a minute each
 CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else []) for path in EXAMPLES]
 
 

@@ -6,6 +6,7 @@ SECTIONS = (
     "hollow",
     "brusselator",
     "sensitivity",
+    "film",
     "batch",
     "nonstiff",
     "flow",

@@ -48,6 +48,7 @@ def van_der_pol(t, y, context):
     return torch.stack([y[..., 1], mu * (1 - y[..., 0] ** 2) * y[..., 1] - y[..., 0]], -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [Tsit5(), RK4(), Kvaerno5(), RadauIIA5(), TRBDF2(), AdamsBashforthMoulton()], ids=name
 )
@@ -183,6 +184,7 @@ def test_a_single_state_gets_a_scalar_time():
     assert float(sol.y[-1]) == pytest.approx(np.exp(1 + np.sin(1)), rel=1e-6)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(
     shift=st.floats(-50, 50),

@@ -14,7 +14,14 @@ def context(tmp_path: Path) -> Context:
     return Context(False, False, 1, 1, 1, tmp_path, tmp_path / "cache", "python", "stamp", quick=True)
 
 
-@pytest.mark.parametrize("name", catalogue.benchmark("ode").SECTIONS)
+SHORT = {"stiff", "brusselator", "sensitivity"}
+SECTIONS = [
+    pytest.param(name, marks=[] if name in SHORT else [pytest.mark.slow])
+    for name in catalogue.benchmark("ode").SECTIONS
+]
+
+
+@pytest.mark.parametrize("name", SECTIONS)
 @pytest.mark.filterwarnings("ignore")  # of peers
 def test_section(name: str, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("sections.stiff", "sections.rejections", "race"):

@@ -782,8 +782,8 @@ def deep(order=1):
         if c.deep and c.order >= order and rule not in seen:
             seen.add(rule)
             found.append(p)
-    # One in twelve by default; all of them with `-m slow`, as the verification does.
-    return [p if i % 12 == 0 else pytest.param(*p.values, id=p.id, marks=pytest.mark.slow) for i, p in enumerate(found)]
+    # One in twenty-four by default; all of them with `-m slow`, as the verification does.
+    return [p if i % 24 == 0 else pytest.param(*p.values, id=p.id, marks=pytest.mark.slow) for i, p in enumerate(found)]
 
 
 def follow(follower, series, function, c, batch):
