@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from pdekit.errors import InputError, UnsupportedError
 from pdekit.ode.backsolve import Backsolve, with_adjoint
+from pdekit.ode.checkpoints import Remade
 from pdekit.ode.control import Control, StepControl
 from pdekit.ode.counting import Counts
 from pdekit.ode.events import Event, EventWatcher, Occurrences
@@ -19,12 +19,10 @@ from pdekit.ode.field import Field, check_field
 from pdekit.ode.gradients import Discrete
 from pdekit.ode.march import March, Tolerances, plain_attempt
 from pdekit.ode.methods import Implicit, Method, Tsit5
-from pdekit.ode.nonlinear.memory import Memory
 from pdekit.ode.outputs import DenseOutput, Outputs
 from pdekit.ode.scipy_adapter import SciPy, integrate
 from pdekit.ode.solution import Solution
 from pdekit.ode.status import Failure, Status, raise_for, statuses
-from pdekit.ode.stepper import Attempt
 
 _LEAST_RTOL = {torch.float32: 1e-5, torch.float64: 1e-13}
 
@@ -177,7 +175,7 @@ def _by_steps(problem: _Problem, slope: Tensor, exact: Tensor | None, order: int
         y=y,
         stops=times[-1:] if interpolates else times[1:],
         watchers=[*watchers, outputs, *([interpolant] if interpolant else [])],
-        try_step=_remade if again else plain_attempt,
+        try_step=Remade() if again else plain_attempt,
     )
     march.run(slope)
     found = tuple(w.occurrences() for w in watchers)
@@ -217,20 +215,6 @@ def _by_backsolve(problem: _Problem, gradient: Backsolve, slope: Tensor) -> _Fou
 def _refuse(unsupported: bool, why: str) -> None:
     if unsupported:
         raise UnsupportedError(why)
-
-
-def _remade(march: March, h: np.ndarray, weights: Tensor) -> Attempt:
-    """An attempt that keeps nothing but its inputs, and is made again when gradients come back."""
-    stepper, field, t, memory = march.stepper, march.field, march.t, march.memory
-    known = [memory]  # the first time; later ones begin without it, and would spoil it
-
-    def attempt(y: Tensor, *values: Any) -> Attempt:
-        own = known.pop() if known else Memory(len(t))
-        history = type(march.history)(zip(names, values, strict=True))
-        return stepper.attempt(field, t, y, h, history, own, weights)
-
-    names = list(march.history)
-    return checkpoint(attempt, march.y, *march.history.values(), use_reentrant=False)
 
 
 def _times(t: Any, y0: Tensor) -> tuple[np.ndarray, Tensor | None]:
