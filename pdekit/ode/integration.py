@@ -25,6 +25,8 @@ from pdekit.ode.solution import Solution
 from pdekit.ode.status import Failure, Status, raise_for, statuses
 
 _LEAST_RTOL = {torch.float32: 1e-5, torch.float64: 1e-13}
+_RTOL = {torch.float32: 1e-4, torch.float64: 1e-6}
+_ATOL = 1e-3  # of rtol
 
 
 def odeint(
@@ -33,8 +35,8 @@ def odeint(
     t: Any,
     *,
     method: Method | SciPy = Tsit5(),
-    rtol: float = 1e-6,
-    atol: Any = 1e-9,
+    rtol: float | None = None,
+    atol: Any = None,
     control: Control = StepControl(),
     context: Tensor | None = None,
     events: Sequence[Event] = (),
@@ -53,8 +55,8 @@ def odeint(
         t: Times, (k,) or with a row per sample (k, *batch), strictly monotonic, forwards or backwards; the first is the
             start. Gradients reach them.
         method: `Tsit5()` for problems that are not stiff, `Kvaerno5()` for stiff ones; `SciPy("Radau")` for SciPy's.
-        rtol: The local error may be atol + rtol |y|.
-        atol: A number or one for each state, (d,).
+        rtol: The local error may be atol + rtol |y|. By default 1e-6, in float32 1e-4.
+        atol: A number or one for each state, (d,). By default a thousandth of rtol.
         control: How steps are chosen; `Fixed(step)` for steps of one length.
         context: What f needs to know of each sample, (*batch, c).
         events: Functions whose zeros are looked for.
@@ -78,6 +80,7 @@ def odeint(
         0.367879
     """
     times, exact = _times(t, y0)
+    rtol = _RTOL[y0.dtype] if rtol is None else rtol
     _check_inputs(y0, times, rtol, atol, context, method)
     _check_options(control, gradient, events)
     batch, dim = y0.shape[:-1], y0.shape[-1]
@@ -92,7 +95,7 @@ def odeint(
     flat = None if context is None else context.reshape(samples, context.shape[-1])
     diagonal = None if isinstance(method, SciPy) else method.diagonal
     field = Field(f, Counts.none(samples), np.arange(samples), y0.ndim == 1, flat, diagonal)
-    tolerances = Tolerances(float(rtol), _absolute(atol, y))
+    tolerances = Tolerances(float(rtol), _absolute(_ATOL * rtol if atol is None else atol, y))
     problem = _Problem(field, y, flat_times, tolerances, method, control, tuple(events), dense)
     slope = check_field(field, flat_times[0], y)
     problem = replace(problem, field=replace(field, has_graph=slope.requires_grad))

@@ -111,6 +111,8 @@ class Kvaerno3(Implicit):
 class Kvaerno5(Implicit):
     """Kvaerno's pair of order 5(4), L-stable: the one to begin with for stiff problems."""
 
+    accuracy: float = 0.005  # what its six equations leave in each of many short steps adds up
+
     def stepper(self, gradient_order: int) -> Stepper:
         """See `Method`."""
         return _diagonally_implicit(tableaus.kvaerno5(), self, gradient_order)

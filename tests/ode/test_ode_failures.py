@@ -200,7 +200,7 @@ def test_options_that_do_not_fit(options, match):
 
 def test_a_tolerance_below_what_single_precision_has():
     with pytest.raises(InputError, match=r"at least 1e-05 in torch\.float32"):
-        pk.odeint(decay, torch.ones(1), [0.0, 1.0])
+        pk.odeint(decay, torch.ones(1), [0.0, 1.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -278,3 +278,16 @@ def test_what_scipy_does_not_do_here_is_refused():
         pk.odeint(decay, ONE.clone().requires_grad_(), [0.0, 1.0], method=SciPy())
     with pytest.raises(UnsupportedError):
         pk.odeint(decay, ONE, [0.0, 1.0], method=SciPy(), dense=True)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-3), (torch.float64, 1e-5)])
+def test_tolerances_left_out_fit_the_dtype(dtype, error):
+    end = pk.odeint(lambda t, y: -y, torch.ones(1, dtype=dtype), [0.0, 1.0]).y[-1]
+    assert end.dtype == dtype
+    assert abs(float(end) - 0.36787944117144233) < error
+
+
+def test_the_absolute_tolerance_follows_the_relative_one():
+    y0 = torch.full((1,), 1e-8, dtype=torch.float64)  # under an absolute tolerance of 1e-9 this would be rough
+    end = pk.odeint(lambda t, y: -y, y0, [0.0, 1.0], rtol=1e-11).y[-1]
+    assert abs(float(end) / 3.6787944117144233e-09 - 1) < 1e-4
