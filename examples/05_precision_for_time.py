@@ -65,7 +65,7 @@ def main(folder: Path) -> None:
         for label in methods:
             work, errors = work_and_error(field, start, end, METHODS[label], truth)
             print(f"{name:28s}{label:14s}" + "".join(f"{n:9d} {e:.0e}" for n, e in zip(work, errors, strict=True)))
-            axes.loglog(errors, work, "o-", label=label)
+            axes.loglog(errors, work, "o-", color=f"C{list(METHODS).index(label)}", label=label)
         axes.invert_xaxis()
         axes.set(title=name, xlabel="relative error at the end", ylabel="evaluations")
         add_legend(axes)
