@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from dataclasses import field as fresh
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from pdekit.errors import InputError
 from pdekit.ode.counting import Counts, Rows
+from pdekit.ode.sparsity import Sparsity
 from pdekit.operators import jacobian_diagonal
 from pdekit.operators.call import make_call
 from pdekit.operators.contract import check_rows
@@ -29,6 +31,7 @@ class Field:
         context: One row per sample, or None.
         has_graph: Whether its values are known to have a graph, because of parameters that want gradients.
         diagonal_of: The Jacobian's diagonal (t, y) -> (*batch, d) in closed form, or None for the operator layer's.
+        sparsity: What is known of the Jacobian's zeros, shared by all parts of the batch.
     """
 
     function: Callable[..., Any]
@@ -38,6 +41,7 @@ class Field:
     context: Tensor | None = None
     diagonal_of: Callable[..., Tensor] | None = None
     has_graph: bool = False
+    sparsity: Sparsity = fresh(default_factory=Sparsity)
 
     def take(self, keep: np.ndarray) -> "Field":
         """The field for some of these samples."""
@@ -124,10 +128,16 @@ class Field:
     def jacobian(self, t: np.ndarray, y: Tensor) -> Tensor:
         """J, (n, d, d)."""
         f = self._uncounted(t)
-        self.counts.jvp[self.rows] += y.shape[1]
-        basis = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
-        columns = torch.func.vmap(lambda e: torch.func.jvp(f, (y,), (e.expand_as(y),))[1])(basis)
-        return columns.movedim(0, -1)
+
+        def products(vectors: Tensor) -> Tensor:
+            self.counts.jvp[self.rows] += len(vectors)
+            return torch.func.vmap(lambda e: torch.func.jvp(f, (y,), (e.expand_as(y),))[1])(vectors)
+
+        found = self.sparsity.compressed(products, y) if self.sparsity.products else None
+        if found is None:
+            found = products(torch.eye(y.shape[1], dtype=y.dtype, device=y.device)).movedim(0, -1)
+            self.sparsity.learn(found.detach())
+        return found
 
 
 def _recorded(value: Tensor, state: Tensor, u: Tensor) -> Tensor | None:
