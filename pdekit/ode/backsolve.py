@@ -52,11 +52,34 @@ class Backsolve:
         """
         if self.parameters is not None:
             return tuple(self.parameters)
-        if isinstance(f, torch.nn.Module):
-            return tuple(p for p in f.parameters() if p.requires_grad)
-        if slope.requires_grad:
-            raise InputError("f has parameters that want gradients: name them by Backsolve(parameters=[...]).")
-        return ()
+        named = tuple(p for p in f.parameters() if p.requires_grad) if isinstance(f, torch.nn.Module) else ()
+        check_named(slope, named)
+        return named
+
+
+def check_named(value: Tensor, named: Iterable[Tensor]) -> None:
+    """Refuses gradients that would be missing: `value` may depend on the tensors named, and on no others.
+
+    Raises:
+        InputError: If it depends on another tensor that wants gradients.
+    """
+    known = set()
+    for p in named:
+        known.add(id(p))
+        known.add(p.grad_fn)
+    stack, seen = [value.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen or node in known:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in known:
+            raise InputError(
+                f"f depends on a tensor of shape {tuple(leaf.shape)} that wants gradients and was not named: "
+                "Backsolve(parameters=[...]) names all of them besides y0; Discrete() finds them itself."
+            )
+        stack += [following for following, _ in node.next_functions]
 
 
 Integrate = Callable[[Callable[..., Tensor], Tensor, list[float]], Tensor]  # f, y, [start, end] -> y at the end
@@ -102,6 +125,7 @@ class _Adjoint(Function):
         sums = [torch.zeros_like(p) for p in parameters]
         packed = _Packed(ctx.field, states[0].shape, parameters)
         for i in range(len(states) - 1, 0, -1):
+            packed.check(float(ctx.times[i]), states[i])
             start = packed.pack(states[i], adjoint, sums)
             end = ctx.integrate(packed.slope, start, [float(ctx.times[i]), float(ctx.times[i - 1])])
             y, adjoint, sums = packed.unpack(end)
@@ -130,6 +154,10 @@ class _Packed:
         y, adjoint, *sums = z.split(self._sizes)
         shaped = [s.reshape(p.shape) for s, p in zip(sums, self._parameters, strict=True)]
         return y.reshape(self._shape), adjoint.reshape(self._shape), shaped
+
+    def check(self, t: float, y: Tensor) -> None:
+        with torch.enable_grad():
+            check_named(self._field(np.full(len(y), t), y.detach()), self._parameters)
 
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         y, adjoint, _ = self.unpack(z)

@@ -20,8 +20,8 @@ class StepControl:
 
     Args:
         first_step: The first step; by default estimated from f and its change along f.
-        min_step: No step is shorter; what needs shorter ones fails.
-        max_step: No step is longer.
+        min_step: No step is shorter, but for those that end at a given time; what needs shorter ones fails.
+        max_step: No step is longer, but for one by 1 % that ends at a given time.
         max_steps: The most steps, rejected ones included.
         safety: See above.
         integral: a.
@@ -115,7 +115,7 @@ def first_step(
     size, speed = weighted_norm(y, weights), weighted_norm(slope, weights)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         trial = np.where((size < 1e-5) | (speed < 1e-5), 1e-6, 0.01 * size / speed)
-        trial = np.minimum(trial, length)
+        trial = np.where(trial > 0, np.minimum(trial, length), 1e-6 * length)
         moved = y + column(sign * trial, y) * slope
         bend = weighted_norm(field(t + sign * trial, moved) - slope, weights) / trial
         fastest = np.fmax(speed, bend)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pdekit.errors import InputError
 from pdekit.ode.field import Field
+from pdekit.ode.implicit_function import first_order
 from pdekit.ode.march import Segment
 
 _HALVINGS = 60
@@ -45,13 +46,18 @@ class Occurrences:
 
     Args:
         sample: Indices of the samples in the flat batch, (m,).
-        t: The times, (m,), float64, with a graph where the solution has one.
-        y: The states, (m, d).
+        t: The times, (m,), float64, with a graph where the solution has one: gradients of first order.
+        y: The states, (m, d), likewise.
     """
 
     sample: np.ndarray
     t: Tensor
     y: Tensor
+
+    @classmethod
+    def none(cls, like: Tensor, dim: int) -> "Occurrences":
+        """Nothing happened."""
+        return cls(np.zeros(0, dtype=np.int64), torch.zeros(0, dtype=torch.float64), like.new_zeros(0, dim))
 
 
 class EventWatcher:
@@ -96,8 +102,7 @@ class EventWatcher:
     def occurrences(self) -> Occurrences:
         """All that were found, in the order of finding."""
         if not self._found:
-            empty = torch.zeros(0, dtype=torch.float64)
-            return Occurrences(np.zeros(0, dtype=np.int64), empty, self._like.new_zeros(0, self._dim))
+            return Occurrences.none(self._like, self._dim)
         sample = np.concatenate([o.sample for o in self._found])
         return Occurrences(sample, torch.cat([o.t for o in self._found]), torch.cat([o.y for o in self._found]))
 
@@ -136,7 +141,7 @@ class EventWatcher:
         t = t.to(y.device) - (value / rate).to(torch.float64)
         t = t - (t.detach() - torch.as_tensor(times, dtype=torch.float64, device=t.device))  # the value as it was found
         y = y + slope * (t - t.detach()).to(y.dtype).unsqueeze(-1)
-        return Occurrences(segment.rows[which], t, y)
+        return Occurrences(segment.rows[which], first_order(t), first_order(y))
 
 
 __all__ = ["Event", "EventWatcher", "Occurrences"]

@@ -48,12 +48,12 @@ class Field:
         context = None if self.context is None else self.context[torch.as_tensor(keep, device=self.context.device)]
         return replace(self, rows=self.rows[keep], context=context)
 
-    def __call__(self, t: np.ndarray, y: Tensor) -> Tensor:
-        """f at times (n,) and states (n, d)."""
+    def __call__(self, t: np.ndarray | Tensor, y: Tensor) -> Tensor:
+        """f at times (n,), which may have a graph, and states (n, d)."""
         self.counts.f[self.rows] += 1
         return self._uncounted(t)(y)
 
-    def _uncounted(self, t: np.ndarray) -> Callable[[Tensor], Tensor]:
+    def _uncounted(self, t: np.ndarray | Tensor) -> Callable[[Tensor], Tensor]:
         """f at fixed times, of states (n, d)."""
         keywords = {} if self.context is None else {"context": self.context}
         if not self.single:

@@ -11,7 +11,8 @@ class Discrete:
     """Gradients of the numbers that were computed.
 
     Every step is differentiated, implicit ones by the implicit function theorem with the full transposed Jacobian.
-    Gradients reach every tensor that f uses. The choice of steps is held fixed.
+    Gradients reach every tensor that f uses. The choice of steps is held fixed. Those of times are f itself, as of the
+    exact solution, and right to second order; times and states of events have first-order gradients.
 
     Args:
         order: Up to which order: 1, or 2 for gradients of gradients of implicit methods. Explicit ones have any order.

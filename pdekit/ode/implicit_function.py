@@ -2,8 +2,8 @@
 
 If R(z, p) = 0 then dz/dp = -M^-1 dR/dp with M = dR/dz. Let z* be a root without a graph: z = z* - M^-1 R(z*, p), with M
 held fixed, has the root's value and its first derivative; the same once more, from that z, has the second derivative
-too, since each such step squares the order of what is missing. The whole M is needed: with its diagonal alone gradients
-would be wrong.
+too, since each such step raises the order of what is missing by one. The whole M is needed: with its diagonal alone
+gradients would be wrong.
 """
 
 from abc import abstractmethod
@@ -25,6 +25,11 @@ from pdekit.ode.nonlinear.solvers import Solver
 _DENSE = 600  # unknowns up to which M is factorised
 _DIRECTIONS = 200
 _SLACK = 1e3  # times eps: the residual of linear systems
+_FIRST = (
+    "These gradients of an implicit method are of first order. For second-order ones solve with "
+    "gradient=pdekit.ode.Discrete(order=2)."
+)
+_EVENTS = "Times and states of events have gradients of first order only."
 
 
 class System(Protocol):
@@ -127,22 +132,37 @@ class _Solve(Function):
         z, r = ctx.saved_tensors
         found = _Solve.apply(grads[0], z, ctx.system, not ctx.transposed, ctx.order, False)
         if ctx.order == 1 and torch.is_grad_enabled():
-            found = _Refused.apply(found, r)
+            found = _Refused.apply(found, r, _FIRST)
         return found, None, None, None, None, None
 
 
 class _Refused(Function):
     # The second argument ties it to all that the equation depends on, so that no second derivative passes it by.
     @staticmethod
-    def forward(ctx: Any, x: Tensor, whatever: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, whatever: Tensor, why: str) -> Tensor:
+        ctx.why = why
         return x.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise UnsupportedError(
-            "These gradients of an implicit method are of first order. For second-order ones solve with "
-            "gradient=pdekit.ode.Discrete(order=2)."
-        )
+        raise UnsupportedError(ctx.why)
+
+
+def first_order(x: Tensor) -> Tensor:
+    """The same numbers, whose gradients can't be differentiated once more."""
+    return _FirstOrder.apply(x)  # type: ignore[return-value]
+
+
+class _FirstOrder(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return _Refused.apply(grads[0], x, _EVENTS) if torch.is_grad_enabled() else grads[0]
 
 
 @torch.no_grad()
@@ -157,16 +177,15 @@ def solve_linear(system: System, z: Tensor, r: Tensor, *, transposed: bool) -> T
         return torch.linalg.solve(matrix.mT if transposed else matrix, r.unsqueeze(-1)).squeeze(-1)
     product = system.transposed_product(z) if transposed else system.product(z)
     rtol = _SLACK * torch.finfo(r.dtype).eps
-    target = np.full(len(r), rtol)
     inverse = system.preconditioner(z, transposed=transposed)
-    found, relative = gmres(product, r, inverse, torch.ones_like(r), rtol=target, most=_DIRECTIONS)
-    worst = float(relative.max())
-    if not worst <= 1e3 * rtol:
+    found = gmres(product, r, inverse, torch.ones_like(r), rtol=rtol, atol=np.inf, most=_DIRECTIONS)
+    worst = float(found.residual.max())
+    if not (worst <= 1e3 * rtol and np.isfinite(found.error).all()):
         raise ConvergenceError(
             f"The linear system of a gradient left a relative residual of {worst:.1e} after {_DIRECTIONS} products. "
             "Try shorter steps (a smaller rtol), or pdekit.ode.Backsolve()."
         )
-    return found
+    return found.x
 
 
-__all__ = ["Differentiable", "System", "solve_linear", "solved_with_gradient", "with_gradient"]
+__all__ = ["Differentiable", "System", "first_order", "solve_linear", "solved_with_gradient", "with_gradient"]

@@ -19,7 +19,7 @@ from pdekit.ode.field import Field, check_field
 from pdekit.ode.gradients import Discrete
 from pdekit.ode.march import March, Tolerances, plain_attempt
 from pdekit.ode.methods import Implicit, Method, Tsit5
-from pdekit.ode.outputs import DenseOutput, Outputs
+from pdekit.ode.outputs import DenseOutput, Outputs, moved
 from pdekit.ode.scipy_adapter import SciPy, integrate
 from pdekit.ode.solution import Solution
 from pdekit.ode.status import Failure, Status, raise_for, statuses
@@ -87,9 +87,8 @@ def odeint(
     samples = batch.numel()
     if samples == 0:
         nothing = np.zeros(tuple(batch), dtype="<U14")
-        return Solution(
-            torch.as_tensor(times), y0.new_zeros(len(times), *y0.shape), nothing, Counts.none(0), repr(method)
-        )
+        states, never = y0.new_zeros(len(times), *y0.shape), tuple(Occurrences.none(y0, dim) for _ in events)
+        return Solution(torch.as_tensor(times), states, nothing, Counts.none(0), repr(method), events=never)
     flat_times = np.broadcast_to(times.reshape(len(times), -1), (len(times), samples)).copy()
     y = y0.reshape(samples, dim)
     flat = None if context is None else context.reshape(samples, context.shape[-1])
@@ -160,15 +159,14 @@ def _by_steps(problem: _Problem, slope: Tensor, exact: Tensor | None, order: int
     if exact is not None:
         exact = exact.reshape(len(times), -1).expand(times.shape)
         # To start later is to start from where the field would have come from.
-        y = y - slope * (exact[0] - exact[0].detach()).to(y.dtype).to(y.device).unsqueeze(-1)
+        y = moved(y, field, exact[0], exact[0].detach())
         slope = field(times[0], y)
         exact = exact.reshape(-1)
     outputs = Outputs(times, exact)
     outputs.begin(problem.y)
     watchers = [EventWatcher(event, y.shape[1], y) for event in problem.events]
     interpolant = DenseOutput() if problem.dense else None
-    stepper = problem.method.stepper(order)
-    interpolates = stepper.interpolation_order >= stepper.order - 1
+    stepper = problem.method.stepper(order, inside=bool(problem.events) or problem.dense)
     march = March(
         field=field,
         stepper=stepper,
@@ -176,7 +174,7 @@ def _by_steps(problem: _Problem, slope: Tensor, exact: Tensor | None, order: int
         tolerances=problem.tolerances,
         t=times[0].copy(),
         y=y,
-        stops=times[-1:] if interpolates else times[1:],
+        stops=times[-1:] if stepper.interpolates else times[1:],
         watchers=[*watchers, outputs, *([interpolant] if interpolant else [])],
         try_step=Remade() if again else plain_attempt,
     )
@@ -275,8 +273,8 @@ def _absolute(atol: Any, y: Tensor) -> Any:
         raise InputError(f"atol must be a number or {y.shape[1]} of them, one for each state, got {atol!r}.")
     if not bool((torch.isfinite(found) & (found >= 0)).all()):
         raise InputError(f"atol must be positive, got {atol!r}.")
-    # Where a state and its tolerance are both zero, rounding is allowed.
-    return found.clamp_min(torch.finfo(y.dtype).tiny * 1e8)
+    # Where a state and its tolerance are both zero, something must be allowed; squares of its inverse must be finite.
+    return found.clamp_min(torch.finfo(y.dtype).tiny ** 0.25)
 
 
 def _failures(march: March) -> list[Failure]:

@@ -214,6 +214,9 @@ class March:
         ends = np.abs(self.h) * 1.01 >= np.abs(left)
         halves = ~ends & (np.abs(self.h) * 1.9 >= np.abs(left)) & isinstance(self.control, StepControl)
         h = np.where(ends, left, np.where(halves, left / 2, self.h))
+        # Far from t = 0 only some lengths exist: the step must be the one that t takes.
+        h = np.where(ends, h, np.sign(h) * np.maximum(np.abs(h), np.spacing(np.abs(self.t))))
+        h = np.where(ends, h, (self.t + h) - self.t)
         return h, ends | halves, ends
 
     def _next_step(

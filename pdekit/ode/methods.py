@@ -22,8 +22,8 @@ class Method(ABC):
     """A method with its options."""
 
     @abstractmethod
-    def stepper(self, gradient_order: int) -> Stepper:
-        """What makes its steps."""
+    def stepper(self, gradient_order: int, *, inside: bool) -> Stepper:
+        """What makes its steps; `inside`: whether states within them are asked for."""
 
     @property
     def diagonal(self) -> Callable[..., Tensor] | None:
@@ -32,7 +32,7 @@ class Method(ABC):
 
 
 class _Explicit(Method):
-    def stepper(self, gradient_order: int) -> Stepper:
+    def stepper(self, gradient_order: int, *, inside: bool) -> Stepper:
         return Explicit(getattr(tableaus, type(self).__name__.lower())())
 
 
@@ -84,27 +84,27 @@ class Implicit(Method):
 class ImplicitEuler(Implicit):
     """Implicit Euler, order 1, L-stable: crude and robust."""
 
-    def stepper(self, gradient_order: int) -> Stepper:
+    def stepper(self, gradient_order: int, *, inside: bool) -> Stepper:
         """See `Method`."""
-        return _diagonally_implicit(tableaus.implicit_euler(), self, gradient_order, filtered=True)
+        return _diagonally_implicit(tableaus.implicit_euler(), self, gradient_order, inside, filtered=True)
 
 
 @dataclass(frozen=True)
 class TRBDF2(Implicit):
     """The trapezoidal rule followed by BDF2 in one step, order 2, L-stable: for low accuracy."""
 
-    def stepper(self, gradient_order: int) -> Stepper:
+    def stepper(self, gradient_order: int, *, inside: bool) -> Stepper:
         """See `Method`."""
-        return _diagonally_implicit(tableaus.trbdf2(), self, gradient_order, filtered=True)
+        return _diagonally_implicit(tableaus.trbdf2(), self, gradient_order, inside, filtered=True)
 
 
 @dataclass(frozen=True)
 class Kvaerno3(Implicit):
     """Kvaerno's pair of order 3(2), L-stable."""
 
-    def stepper(self, gradient_order: int) -> Stepper:
+    def stepper(self, gradient_order: int, *, inside: bool) -> Stepper:
         """See `Method`."""
-        return _diagonally_implicit(tableaus.kvaerno3(), self, gradient_order)
+        return _diagonally_implicit(tableaus.kvaerno3(), self, gradient_order, inside)
 
 
 @dataclass(frozen=True)
@@ -113,16 +113,16 @@ class Kvaerno5(Implicit):
 
     accuracy: float = 0.005  # what its six equations leave in each of many short steps adds up
 
-    def stepper(self, gradient_order: int) -> Stepper:
+    def stepper(self, gradient_order: int, *, inside: bool) -> Stepper:
         """See `Method`."""
-        return _diagonally_implicit(tableaus.kvaerno5(), self, gradient_order)
+        return _diagonally_implicit(tableaus.kvaerno5(), self, gradient_order, inside)
 
 
 @dataclass(frozen=True)
 class RadauIIA5(Implicit):
     """Radau IIA with three stages, order 5, L-stable: for high accuracy on stiff problems."""
 
-    def stepper(self, gradient_order: int) -> Stepper:
+    def stepper(self, gradient_order: int, *, inside: bool) -> Stepper:
         """See `Method`."""
         return Radau(self.nonlinear, self.accuracy, gradient_order)
 
@@ -137,13 +137,15 @@ class AdamsBashforthMoulton(Implicit):
 
     nonlinear: Solver = JacobiNewton()
 
-    def stepper(self, gradient_order: int) -> Stepper:
+    def stepper(self, gradient_order: int, *, inside: bool) -> Stepper:
         """See `Method`."""
         return Adams(self.nonlinear, self.accuracy, gradient_order)
 
 
-def _diagonally_implicit(tableau: Any, method: Implicit, gradient_order: int, *, filtered: bool = False) -> Stepper:
-    return DiagonallyImplicit(tableau, method.nonlinear, method.accuracy, filtered, gradient_order)
+def _diagonally_implicit(
+    tableau: Any, method: Implicit, gradient_order: int, inside: bool, *, filtered: bool = False
+) -> Stepper:
+    return DiagonallyImplicit(tableau, method.nonlinear, method.accuracy, filtered, gradient_order, inside)
 
 
 __all__ = [

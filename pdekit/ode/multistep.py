@@ -48,9 +48,9 @@ class Adams(Stepper):
         return _MOST
 
     @property
-    def interpolation_order(self) -> int:
+    def interpolates(self) -> bool:
         """See `Stepper`."""
-        return 3
+        return True
 
     def start(self, t: np.ndarray, y: Tensor, slope: Tensor) -> History:
         """See `Stepper`."""

@@ -54,7 +54,8 @@ class Outputs:
         found = segment.at(which, times[k, which])
         flat = (first + k) * self.times.shape[1] + rows[which]
         if self._exact is not None:
-            found = _moved(found, field.take(which), times[k, which], self._exact[torch.as_tensor(flat)])
+            exact = self._exact[torch.as_tensor(flat, device=self._exact.device)]
+            found = moved(found, field.take(which), exact.detach(), exact)
         self._found.append((flat, found))
         np.add.at(self._next, rows[which], 1)
 
@@ -67,10 +68,14 @@ class Outputs:
         return empty.index_copy(0, index, values).reshape(k, n, -1)
 
 
-def _moved(y: Tensor, field: Field, t: np.ndarray, exact: Tensor) -> Tensor:
-    """y(t) as a function of t, whose derivative is f."""
-    change = (exact - exact.detach()).to(y.dtype).to(y.device).unsqueeze(-1)
-    return y + field(t, y) * change
+def moved(y: Tensor, field: Field, start: Tensor, end: Tensor) -> Tensor:
+    """The state at `end` that was y at `start`, two times (n,) that differ by their graphs only: right to second order.
+
+    Where both are numbers this is y itself. One step of Heun's method has y' = f and y'' = f_t + f_y f.
+    """
+    change = (end - start).to(y.dtype).to(y.device).unsqueeze(-1)
+    first = field(start, y)
+    return y + 0.5 * change * (first + field(end, y + change * first))
 
 
 class DenseOutput:
@@ -112,4 +117,4 @@ class DenseOutput:
         return torch.cat(found)
 
 
-__all__ = ["DenseOutput", "Outputs"]
+__all__ = ["DenseOutput", "Outputs", "moved"]

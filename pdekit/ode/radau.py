@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pdekit.ode.counting import Counts, Rows
-from pdekit.ode.field import Field, unseen
+from pdekit.ode.field import Field
+from pdekit.ode.filtering import damped
 from pdekit.ode.implicit_function import Differentiable, solved_with_gradient
 from pdekit.ode.nonlinear.equation import Factorised, Inverse, Map, column, indices, reciprocal
-from pdekit.ode.nonlinear.gmres import gmres
 from pdekit.ode.nonlinear.memory import Memory
 from pdekit.ode.nonlinear.solvers import Solver
 from pdekit.ode.stage import StageSystem
@@ -27,7 +27,6 @@ NODES = np.array([(4 - _S) / 10, (4 + _S) / 10, 1.0])
 _POWERS = np.arange(1, 4)
 A = (NODES[:, None] ** _POWERS / _POWERS) @ np.linalg.inv(NODES[:, None] ** (_POWERS - 1))
 _ERROR = np.array([-13 - 7 * _S, -13 + 7 * _S, -1]) / 3  # of the embedded method of order 3
-_FILTER_DENSE = 32
 
 
 def _eigen() -> tuple[Any, Any, Any]:
@@ -231,9 +230,9 @@ class Radau(Stepper):
         return 5
 
     @property
-    def interpolation_order(self) -> int:
+    def interpolates(self) -> bool:
         """See `Stepper`."""
-        return 3
+        return False  # of order 3 only
 
     def start(self, t: np.ndarray, y: Tensor, slope: Tensor) -> History:
         """See `Stepper`."""
@@ -258,19 +257,21 @@ class Radau(Stepper):
         return Attempt(after, error, solved, 4, History(new), lambda: polynomial)
 
     @torch.no_grad()
-    @unseen()
     def _error(self, equation: RadauEquation, z: Tensor, slope: Tensor, memory: Memory) -> Tensor:
         """(1 - mu h J)^-1 mu (h f(t, y) + sum_i e_i Z_i), mu being the real eigenvalue of A: of order 3."""
         system, y = equation.system, equation.y.detach()
         weights = torch.as_tensor(_ERROR, dtype=y.dtype, device=y.device)
         moved = torch.einsum("i,nid->nd", weights, z.reshape(len(z), 3, -1) - y.unsqueeze(1))
         raw = _REAL * (column(system.h, y) * slope + moved)
-        if y.shape[1] <= _FILTER_DENSE:
-            return memory.inverse("matrix", equation, z).real(raw)  # type: ignore[attr-defined]
-        inverse = memory.inverse("diagonal", equation, z).real  # type: ignore[attr-defined]
-        product = StageSystem(system.field, system.t, _REAL * system.h).product(y)
-        wanted = np.full(len(y), 0.1)
-        return gmres(product, raw, inverse, equation.weights[:, : y.shape[1]], rtol=wanted, most=20)[0]
+        return damped(
+            raw,
+            equation.weights[:, : y.shape[1]],
+            equation=equation,
+            at=z,
+            product=StageSystem(system.field, system.t + system.h, _REAL * system.h).product(_stages(z)[-1]),
+            memory=memory,
+            pick=lambda inverse: inverse.real,  # type: ignore[attr-defined]
+        )
 
 
 def _stages(z: Tensor) -> list[Tensor]:

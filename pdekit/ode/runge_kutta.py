@@ -7,17 +7,14 @@ import torch
 from torch import Tensor
 
 from pdekit.ode.field import Field, unseen
+from pdekit.ode.filtering import damped
 from pdekit.ode.implicit_function import solved_with_gradient
-from pdekit.ode.nonlinear.equation import column
-from pdekit.ode.nonlinear.gmres import gmres
+from pdekit.ode.nonlinear.equation import column, weighted_norm, where_rows
 from pdekit.ode.nonlinear.memory import Memory
 from pdekit.ode.nonlinear.solvers import Solver
 from pdekit.ode.stage import StageEquation, StageSystem
 from pdekit.ode.stepper import Attempt, History, Stepper
 from pdekit.ode.tableau import Tableau
-
-_FILTER_DENSE = 32  # unknowns up to which the error's filter is a dense solve
-_FILTER_RTOL = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +29,9 @@ class Explicit(Stepper):
         return self.tableau.order
 
     @property
-    def interpolation_order(self) -> int:
+    def interpolates(self) -> bool:
         """See `Stepper`."""
-        return self.tableau.order_of_extension
+        return self.tableau.order_of_extension >= self.tableau.order - 1
 
     def start(self, t: np.ndarray, y: Tensor, slope: Tensor) -> History:
         """See `Stepper`."""
@@ -71,12 +68,20 @@ class DiagonallyImplicit(Explicit):
         filtered: Whether the estimate of the error is damped by M^-1, as a method needs whose embedded value is not
             damped itself.
         gradient_order: Up to which order derivatives are wanted.
+        inside: Whether the error between the ends of steps counts as well. For stiff components nothing else controls
+            it: the method may reach its next state in one long step, past whatever happens in between.
     """
 
     solver: Solver
     limit: float
     filtered: bool = False
     gradient_order: int = 1
+    inside: bool = False
+
+    @property
+    def interpolates(self) -> bool:
+        """See `Stepper`."""
+        return False
 
     def attempt(
         self, field: Field, t: np.ndarray, y: Tensor, h: np.ndarray, history: History, memory: Memory, weights: Tensor
@@ -98,7 +103,9 @@ class DiagonallyImplicit(Explicit):
             stages.append((value - offset) / column(scale, y))
         error = (step * combine(tableau.error_weights, stages)).detach()
         if self.filtered and equation is not None and solved.any():
-            error = damped(equation, value.detach(), error, memory)
+            error = self._damped(error, equation, value.detach(), memory)
+        if self.inside and equation is not None and solved.any():
+            error = self._with_middle(error, field, t, y, h, stages, equation, value, memory)
         return Attempt(
             value,
             error,
@@ -108,16 +115,35 @@ class DiagonallyImplicit(Explicit):
             lambda: extension(tableau, stages, step),
         )
 
+    @torch.no_grad()
+    def _with_middle(
+        self,
+        error: Tensor,
+        field: Field,
+        t: np.ndarray,
+        y: Tensor,
+        h: np.ndarray,
+        stages: list[Tensor],
+        equation: StageEquation,
+        z: Tensor,
+        memory: Memory,
+    ) -> Tensor:
+        """The error, or that of the extension P in the middle of the step: M^-1 s (f(P) - P'), where it is larger."""
+        step = column(h, y)
+        coefficients = extension(self.tableau, stages, step)
+        powers = np.arange(1, coefficients.shape[1] + 1)
+        value, slope = (
+            torch.einsum("k,nkd->nd", torch.as_tensor(w, dtype=y.dtype, device=y.device), coefficients)
+            for w in (0.5**powers, powers * 0.5 ** (powers - 1))
+        )
+        with unseen():
+            defect = step * field(t + 0.5 * h, y + value) - slope
+        middle = self._damped(self.tableau.gamma * defect, equation, z.detach(), memory)
+        larger = weighted_norm(middle, equation.weights) > weighted_norm(error, equation.weights)
+        return where_rows(~larger, error, middle)
 
-@torch.no_grad()
-@unseen()
-def damped(equation: StageEquation, z: Tensor, error: Tensor, memory: Memory) -> Tensor:
-    """M^-1 error. A diagonal in the place of M would hide errors of coupled systems."""
-    if z.shape[1] <= _FILTER_DENSE:
-        return memory.inverse("matrix", equation, z)(error)
-    inverse = memory.inverse("diagonal", equation, z)
-    target = np.full(len(z), _FILTER_RTOL)
-    return gmres(equation.product(z), error, inverse, equation.weights, rtol=target, most=20)[0]
+    def _damped(self, error: Tensor, equation: StageEquation, z: Tensor, memory: Memory) -> Tensor:
+        return damped(error, equation.weights, equation=equation, at=z, product=equation.product(z), memory=memory)
 
 
 def combine(weights: np.ndarray, stages: list[Tensor]) -> Tensor:
@@ -135,4 +161,4 @@ def extension(tableau: Tableau, stages: list[Tensor], step: Tensor) -> Tensor:
     return torch.stack([step * combine(weights, stages) for weights in tableau.extension.T], 1)
 
 
-__all__ = ["DiagonallyImplicit", "Explicit", "combine", "damped", "extension"]
+__all__ = ["DiagonallyImplicit", "Explicit", "combine", "extension"]

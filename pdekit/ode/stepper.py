@@ -74,8 +74,8 @@ class Stepper(ABC):
 
     @property
     @abstractmethod
-    def interpolation_order(self) -> int:
-        """The order between the ends of a step."""
+    def interpolates(self) -> bool:
+        """Whether states between the ends of a step are about as accurate as at its ends; else steps end at outputs."""
 
     @abstractmethod
     def start(self, t: np.ndarray, y: Tensor, slope: Tensor) -> History:

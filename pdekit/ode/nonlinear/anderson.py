@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdekit.ode.nonlinear.equation import Equation, Inverse, indices
+from pdekit.ode.nonlinear.equation import Equation, Inverse, indices, rounding
 from pdekit.ode.nonlinear.outcome import Outcome
 
 _RIDGE = 1e-13  # of the mean square of the differences: only what rounding makes singular is held back
-_SLOWEST = 0.97
+_FAR = 1e6  # beside slopes
 _HOPELESS = 1e4  # times the first residual
 
 
@@ -17,9 +17,10 @@ def accelerate(
 ) -> Outcome:
     """Iterate z <- z + g - (dZ + dG) gamma with g = -P R(z) and gamma the least squares solution of dG gamma = g.
 
-    dZ and dG are the last differences of z and g. The error is (I - B)^-1 g, B being the plain iteration's matrix, so a
-    sample has converged when |g| / (1 - rate) is below the limit, with the contraction rate of the plain iteration: a
-    small increment of an accelerated one proves nothing.
+    dZ and dG are the last differences of z and g. The error is (I - B)^-1 g, B being the plain iteration's matrix: a
+    small g proves nothing where I - B is nearly singular. A sample has converged when |g| / s is below the limit, s
+    being the smallest of 1 - rate, if the plain iteration's contraction rate is known, of all |dg| / |dz| so far, which
+    is |(I - B) dz| / |dz|, and of the same for all combinations of the last differences.
 
     Args:
         equation: The system.
@@ -35,7 +36,7 @@ def accelerate(
     """
     outcome = Outcome.at(z)
     at = np.arange(len(z))
-    factor = 1 - np.clip(np.nan_to_num(rate, nan=_SLOWEST), 0.0, _SLOWEST)
+    factor = np.where(rate < 1, 1 - rate, np.nan)
     first = np.full(len(z), np.inf)
     steps: list[Tensor] = []  # differences of z
     slopes: list[Tensor] = []  # differences of g
@@ -43,7 +44,15 @@ def accelerate(
     for k in range(most):
         g = -inverse(equation.residual(z))
         size = equation.norm(g)
+        if k:
+            steps, slopes = [*steps, z - old_z][-window:], [*slopes, g - old_g][-window:]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                factor = np.fmin(factor, equation.norm(slopes[-1]) / equation.norm(steps[-1]))
         done = size <= limit * factor
+        if slopes and done.any():
+            factor = np.fmin(factor, _smallest_slope(steps, slopes, equation.weights))
+            done = size <= limit * factor
+        done |= size <= rounding(equation, z)
         first = np.fmin(first, size) if k else size
         lost = ~(size <= _HOPELESS * first)
         stop = done | lost if k + 1 < most else np.ones_like(done)
@@ -60,13 +69,28 @@ def accelerate(
             where = indices(keep, z)
             at, factor, first = at[keep], factor[keep], first[keep]
             equation, inverse, z, g = equation.take(keep), inverse.take(keep), z[where], g[where]
-            old_z, old_g = old_z[where], old_g[where]
             steps, slopes = [s[where] for s in steps], [s[where] for s in slopes]
-        if k:
-            steps, slopes = [*steps[1 - window :], z - old_z], [*slopes[1 - window :], g - old_g]
         old_z, old_g = z, g
         z = z + g if not slopes else z + g - _combined(steps, slopes, g, equation.weights)
     return outcome
+
+
+def _smallest_slope(steps: list[Tensor], slopes: list[Tensor], weights: Tensor) -> np.ndarray:
+    """min |dG c| / |dZ c| over the c for which dZ c is more than rounding, (n,)."""
+    z, d = (torch.stack(x, 1) * weights.unsqueeze(1) for x in (steps, slopes))
+    scale = 1 / torch.linalg.vector_norm(z, dim=-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
+    z, d = scale * z, scale * d
+    gram, other = ((x @ x.mT).double() for x in (z, d))
+    bad = ~(torch.isfinite(gram) & torch.isfinite(other)).flatten(1).all(1)
+    gram, other = (torch.where(bad[:, None, None], 0.0, x) for x in (gram, other))
+    values, vectors = torch.linalg.eigh(gram)
+    # Where dZ c is small, rounding of dZ and dG is a large part of it.
+    kept = values > torch.finfo(z.dtype).eps ** 0.5 * values[:, -1:]
+    root = torch.where(kept, values.clamp_min(0).rsqrt(), 0.0).nan_to_num(posinf=0.0)
+    within = root.unsqueeze(-1) * (vectors.mT @ other @ vectors) * root.unsqueeze(-2)
+    within = within + torch.diag_embed(torch.where(kept, 0.0, _FAR))
+    found = torch.linalg.eigvalsh(within)[:, 0].clamp_min(0).sqrt()
+    return torch.where(bad, torch.nan, found).cpu().numpy()
 
 
 def _combined(steps: list[Tensor], slopes: list[Tensor], g: Tensor, weights: Tensor) -> Tensor:

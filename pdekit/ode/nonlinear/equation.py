@@ -12,6 +12,7 @@ from torch import Tensor
 from pdekit.ode.counting import Counts, Rows
 
 Map = Callable[[Tensor], Tensor]
+_ROUNDING = 4  # times eps
 
 
 class Inverse(Protocol):
@@ -132,6 +133,11 @@ def weighted_norm(x: Tensor, weights: Tensor) -> np.ndarray:
     return squares.to("cpu", torch.float64).sqrt().numpy()
 
 
+def rounding(equation: Equation, z: Tensor) -> np.ndarray:
+    """Increments so small are nothing but rounding, in the equation's norm, (n,)."""
+    return _ROUNDING * torch.finfo(z.dtype).eps * equation.norm(z)
+
+
 def column(values: Any, like: Tensor) -> Tensor:
     """Numbers, one per sample, as a column (n, 1) beside states."""
     return torch.as_tensor(values, dtype=like.dtype, device=like.device).unsqueeze(-1)
@@ -158,6 +164,7 @@ __all__ = [
     "column",
     "indices",
     "reciprocal",
+    "rounding",
     "weighted_norm",
     "where_rows",
 ]

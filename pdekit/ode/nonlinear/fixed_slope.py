@@ -3,12 +3,11 @@
 import numpy as np
 from torch import Tensor
 
-from pdekit.ode.nonlinear.equation import Equation, Inverse, indices
+from pdekit.ode.nonlinear.equation import Equation, Inverse, indices, rounding
 from pdekit.ode.nonlinear.outcome import Outcome
 
-_CERTAIN = 1e-3  # of the limit: so small an increment needs no measured rate
 _RATE_FLOOR = 1e-2
-_HOPELESS = 0.98
+_HOPELESS = 0.98  # so slow that its own estimate, and with it the error, is not to be trusted
 
 
 def iterate(
@@ -39,18 +38,19 @@ def iterate(
     for k in range(most):
         increment = inverse(equation.residual(z))
         z, size = z - increment, equation.norm(increment)
+        exact = size <= rounding(equation, z)
         if k == 0:
-            # Without a rate a small increment proves little, unless it is tiny.
+            # Without a rate a small increment proves nothing: a P far too small makes all increments so.
             first = np.full(len(z), np.nan) if known is None else known
             with np.errstate(divide="ignore", invalid="ignore"):
-                done = (size <= _CERTAIN * limit) | ((first < 1) & (size * first / (1 - first) <= limit))
+                done = exact | ((first < _HOPELESS) & (size * first / (1 - first) <= limit))
             lost = ~np.isfinite(size)
         else:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 before, ratio = ratio, size / previous
                 rate = np.maximum(np.fmax(ratio, before), _RATE_FLOOR)
                 left = size * rate / (1 - rate)
-                done = (size == 0) | ((rate < 1) & (left <= limit))
+                done = exact | ((rate < _HOPELESS) & (left <= limit))
                 arrives = (rate < _HOPELESS) & (left * rate ** (most - 1 - k) <= limit)
             lost = ~done & ~arrives
         stop = done | lost if k + 1 < most else np.ones_like(done)

@@ -10,6 +10,7 @@ from torch import Tensor
 from pdekit.ode.nonlinear.equation import Equation, Inverse, indices
 
 Kind = Literal["diagonal", "matrix"]
+Iteration = Literal["diagonal", "matrix", "krylov"]
 _OLDEST = 30  # steps for which a Jacobian is kept
 
 
@@ -22,14 +23,16 @@ class Memory:
         rung: The rung of the ladder that solved the last system, (n,).
         successes: How many systems in a row it solved, (n,).
         tally: How many systems each rung's solver solved, over all samples.
-        rates: For each kind of Jacobian the contraction rate measured in this step, NaN for none, (n,).
+        rates: For each kind of iteration the contraction rate measured in this step, NaN for none, (n,).
     """
 
     def __init__(self, samples: int) -> None:
         self.rung = np.zeros(samples, dtype=np.int64)
         self.successes = np.zeros(samples, dtype=np.int64)
         self.tally: Counter[str] = Counter()
-        self.rates: dict[Kind, np.ndarray] = {k: np.full(samples, np.nan) for k in ("diagonal", "matrix")}
+        self.rates: dict[Iteration, np.ndarray] = {
+            k: np.full(samples, np.nan) for k in ("diagonal", "matrix", "krylov")
+        }
         self._age: dict[Kind, np.ndarray] = {k: np.full(samples, _OLDEST + 1) for k in ("diagonal", "matrix")}
         self._known: dict[Kind, Tensor] = {}
         self._inverse: dict[Kind, Inverse] = {}
@@ -37,9 +40,10 @@ class Memory:
     def begin_step(self) -> None:
         """Another step, another step size: what belongs to the old one goes."""
         self._inverse = {}
-        for kind, age in self._age.items():
+        for age in self._age.values():
             age += 1
-            self.rates[kind][:] = np.nan
+        for rate in self.rates.values():
+            rate[:] = np.nan
 
     def inverse(self, kind: Kind, equation: Equation, z: Tensor) -> Inverse:
         """M^-1 by what is known of J, which is evaluated at z where it is missing or too old."""
@@ -58,6 +62,14 @@ class Memory:
     def is_new(self, kind: Kind) -> np.ndarray:
         """Whose J was evaluated in this step, (n,)."""
         return self._age[kind] == 0
+
+    def knows(self, kind: Kind) -> bool:
+        """Whether there is a J, of whatever age, for every sample."""
+        return kind in self._known and bool((self._age[kind] <= _OLDEST).all())
+
+    def is_confirmed(self, kind: Kind) -> bool:
+        """Whether iterations with this J have converged in this step for every sample."""
+        return bool((self.rates[kind] < 1).all())
 
     def expire(self, kind: Kind, which: np.ndarray) -> None:
         """J of these samples is evaluated anew in the next step."""
@@ -92,8 +104,10 @@ class Memory:
             self.__dict__.update(part.__dict__)
             return
         self.rung[keep], self.successes[keep] = part.rung, part.successes
-        for kind in self.rates:
-            self.rates[kind][keep], self._age[kind][keep] = part.rates[kind], part._age[kind]
+        for iteration, rate in self.rates.items():
+            rate[keep] = part.rates[iteration]
+        for kind in self._age:
+            self._age[kind][keep] = part._age[kind]
             if kind in part._known:
                 new = part._known[kind]
                 base = self._known.get(

@@ -18,6 +18,9 @@ from pdekit.ode.nonlinear.memory import Kind, Memory
 from pdekit.ode.nonlinear.outcome import Outcome
 
 _LINEAR = 0.1  # of the limit: the error that linear systems may have
+_INEXACT = 0.1  # of the increment: likewise
+_FINEST = 1e-10
+_CERTAIN = 1e-3  # of the limit: after so small a step of Newton's method nothing is left
 _STALE = 0.3  # a contraction rate that asks for a new Jacobian in the next step
 
 
@@ -160,20 +163,25 @@ class NewtonKrylov(Solver):
         """See `Solver`."""
         outcome, at = Outcome.at(z), np.arange(len(z))
         inverse = memory.inverse("diagonal", equation, z)
-        known = memory.rates["matrix"]
+        known = memory.rates["krylov"]
         previous = np.full(len(z), np.nan)
         for k in range(self.most):
             r = equation.residual(z)
-            size = equation.norm(inverse(r))
-            # Accurate enough for this to be the last iteration if the system is nearly linear.
-            rtol = np.clip(_LINEAR * limit / np.maximum(np.nan_to_num(size), 1e-300), 1e-10, 0.1)
-            increment, relative = gmres(
-                equation.product(z), r, inverse, equation.weights, rtol=rtol, most=self.directions
+            solved = gmres(
+                equation.product(z),
+                r,
+                inverse,
+                equation.weights,
+                rtol=_INEXACT,
+                # Accurate enough for this to be the last iteration if the system is nearly linear.
+                atol=np.maximum(_LINEAR * limit, _FINEST * equation.norm(inverse(r))),
+                most=self.directions,
             )
-            z, size = z - increment, equation.norm(increment)
+            z, size = z - solved.x, equation.norm(solved.x)
             with np.errstate(divide="ignore", invalid="ignore"):
-                rate = np.fmax(size / previous, relative.cpu().numpy()) if k else known
-                done = (size <= 1e-3 * limit) | (size * rate <= limit) & (rate < 1)
+                rate = size / previous if k else known
+                left = np.where(size <= _CERTAIN * limit, 0.0, np.where(rate < 1, size * rate, np.inf))
+                done = left + solved.error <= limit
                 lost = ~np.isfinite(size) | ((size > 2 * previous) & (k > 0))
             stop = done | lost if k + 1 < self.most else np.ones_like(done)
             previous = size
@@ -188,7 +196,7 @@ class NewtonKrylov(Solver):
                 at, previous, known = at[keep], previous[keep], known[keep]
                 equation, inverse, z = equation.take(keep), inverse.take(keep), z[indices(keep, z)]
         measured = np.isfinite(outcome.rate)
-        memory.rates["matrix"][measured] = outcome.rate[measured]
+        memory.rates["krylov"][measured] = outcome.rate[measured]
         _refresh_what_failed("diagonal", equation, memory, outcome)
         return outcome
 
