@@ -124,7 +124,7 @@ class RadauIIA5(Implicit):
 
     def stepper(self, gradient_order: int, *, inside: bool) -> Stepper:
         """See `Method`."""
-        return Radau(self.nonlinear, self.accuracy, gradient_order)
+        return Radau(self.nonlinear, self.accuracy, gradient_order, inside)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pdekit.ode.counting import Counts, Rows
 from pdekit.ode.field import Field
 from pdekit.ode.filtering import damped
 from pdekit.ode.implicit_function import Differentiable, solved_with_gradient
+from pdekit.ode.inside import defect, larger
 from pdekit.ode.nonlinear.equation import Factorised, Inverse, Map, column, indices, reciprocal
 from pdekit.ode.nonlinear.memory import Memory
 from pdekit.ode.nonlinear.solvers import Solver
@@ -26,6 +27,7 @@ NODES = np.array([(4 - _S) / 10, (4 + _S) / 10, 1.0])
 # Weights of collocation: a_ij is the integral of the j-th Lagrange polynomial from 0 to c_i.
 _POWERS = np.arange(1, 4)
 A = (NODES[:, None] ** _POWERS / _POWERS) @ np.linalg.inv(NODES[:, None] ** (_POWERS - 1))
+_BETWEEN = 0.4  # of the step: in the middle of the longest way between nodes
 _ERROR = np.array([-13 - 7 * _S, -13 + 7 * _S, -1]) / 3  # of the embedded method of order 3
 
 
@@ -218,11 +220,13 @@ class Radau(Stepper):
         solver: For the stages.
         limit: How accurately they are solved, in units of the tolerance.
         gradient_order: Up to which order derivatives are wanted.
+        inside: Whether the error between the ends of steps counts as well.
     """
 
     solver: Solver
     limit: float
     gradient_order: int
+    inside: bool = False
 
     @property
     def order(self) -> int:
@@ -253,6 +257,9 @@ class Radau(Stepper):
         error = self._error(equation, z.detach(), history["slope"].detach(), memory)
         slope = field(t + h, after)
         polynomial = _collocation(stages - y.unsqueeze(1))
+        if self.inside and solved.any():
+            missed = _REAL * defect(field, t, y, h, polynomial, _BETWEEN)
+            error = larger(error, self._damped(missed, equation, z.detach(), memory), weights)
         new = {"slope": slope, "polynomial": polynomial.detach(), "length": np.abs(h)}
         return Attempt(after, error, solved, 4, History(new), lambda: polynomial)
 
@@ -263,9 +270,13 @@ class Radau(Stepper):
         weights = torch.as_tensor(_ERROR, dtype=y.dtype, device=y.device)
         moved = torch.einsum("i,nid->nd", weights, z.reshape(len(z), 3, -1) - y.unsqueeze(1))
         raw = _REAL * (column(system.h, y) * slope + moved)
+        return self._damped(raw, equation, z, memory)
+
+    def _damped(self, error: Tensor, equation: RadauEquation, z: Tensor, memory: Memory) -> Tensor:
+        system, dim = equation.system, error.shape[1]
         return damped(
-            raw,
-            equation.weights[:, : y.shape[1]],
+            error,
+            equation.weights[:, :dim],
             equation=equation,
             at=z,
             product=StageSystem(system.field, system.t + system.h, _REAL * system.h).product(_stages(z)[-1]),

@@ -6,15 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdekit.ode.field import Field, unseen
+from pdekit.ode.field import Field
 from pdekit.ode.filtering import damped
 from pdekit.ode.implicit_function import solved_with_gradient
-from pdekit.ode.nonlinear.equation import column, weighted_norm, where_rows
+from pdekit.ode.inside import defect, larger
+from pdekit.ode.nonlinear.equation import column
 from pdekit.ode.nonlinear.memory import Memory
 from pdekit.ode.nonlinear.solvers import Solver
 from pdekit.ode.stage import StageEquation, StageSystem
 from pdekit.ode.stepper import Attempt, History, Stepper
 from pdekit.ode.tableau import Tableau
+
+_MIDDLE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +71,7 @@ class DiagonallyImplicit(Explicit):
         filtered: Whether the estimate of the error is damped by M^-1, as a method needs whose embedded value is not
             damped itself.
         gradient_order: Up to which order derivatives are wanted.
-        inside: Whether the error between the ends of steps counts as well. For stiff components nothing else controls
-            it: the method may reach its next state in one long step, past whatever happens in between.
+        inside: Whether the error between the ends of steps counts as well.
     """
 
     solver: Solver
@@ -105,7 +107,9 @@ class DiagonallyImplicit(Explicit):
         if self.filtered and equation is not None and solved.any():
             error = self._damped(error, equation, value.detach(), memory)
         if self.inside and equation is not None and solved.any():
-            error = self._with_middle(error, field, t, y, h, stages, equation, value, memory)
+            missed = defect(field, t, y, h, extension(tableau, stages, step), _MIDDLE)
+            missed = self._damped(tableau.gamma * missed, equation, value.detach(), memory)
+            error = larger(error, missed, weights)
         return Attempt(
             value,
             error,
@@ -114,33 +118,6 @@ class DiagonallyImplicit(Explicit):
             History({"slope": stages[-1]}),
             lambda: extension(tableau, stages, step),
         )
-
-    @torch.no_grad()
-    def _with_middle(
-        self,
-        error: Tensor,
-        field: Field,
-        t: np.ndarray,
-        y: Tensor,
-        h: np.ndarray,
-        stages: list[Tensor],
-        equation: StageEquation,
-        z: Tensor,
-        memory: Memory,
-    ) -> Tensor:
-        """The error, or that of the extension P in the middle of the step: M^-1 s (f(P) - P'), where it is larger."""
-        step = column(h, y)
-        coefficients = extension(self.tableau, stages, step)
-        powers = np.arange(1, coefficients.shape[1] + 1)
-        value, slope = (
-            torch.einsum("k,nkd->nd", torch.as_tensor(w, dtype=y.dtype, device=y.device), coefficients)
-            for w in (0.5**powers, powers * 0.5 ** (powers - 1))
-        )
-        with unseen():
-            defect = step * field(t + 0.5 * h, y + value) - slope
-        middle = self._damped(self.tableau.gamma * defect, equation, z.detach(), memory)
-        larger = weighted_norm(middle, equation.weights) > weighted_norm(error, equation.weights)
-        return where_rows(~larger, error, middle)
 
     def _damped(self, error: Tensor, equation: StageEquation, z: Tensor, memory: Memory) -> Tensor:
         return damped(error, equation.weights, equation=equation, at=z, product=equation.product(z), memory=memory)
