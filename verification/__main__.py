@@ -71,8 +71,9 @@ def _mutants(options: argparse.Namespace) -> int:
     findings = []
     for r in results:
         control = r["mutant"] == "control"
-        good = r["caught"] != control
-        found = f"caught by {r['by']}" if r["caught"] else "not caught"
+        error = r.get("error")  # a control that did not finish proves nothing
+        good = r["caught"] != control and error is None
+        found = f"caught by {r['by']}" if r["caught"] else error or "not caught"
         allowed = "nothing to catch" if control else "caught"
         findings.append(evidence.Finding(r["mutant"], f"{r['seconds']:.0f} s", 1, found, allowed, good, r["message"]))
     entry = evidence.entry(

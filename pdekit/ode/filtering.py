@@ -13,7 +13,7 @@ from pdekit.ode.nonlinear.memory import Memory
 
 _SMALL = 32  # unknowns from which on no Jacobian is made for the filter alone, as long as products do
 _DENSE = 600  # unknowns beyond which none is made at all
-_RTOL = 0.1
+_RTOL = 0.02
 _DIRECTIONS = 20
 
 

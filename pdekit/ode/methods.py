@@ -139,7 +139,7 @@ class AdamsBashforthMoulton(Implicit):
 
     def stepper(self, gradient_order: int, *, inside: bool) -> Stepper:
         """See `Method`."""
-        return Adams(self.nonlinear, self.accuracy, gradient_order)
+        return Adams(self.nonlinear, self.accuracy, gradient_order, inside)
 
 
 def _diagonally_implicit(

@@ -178,6 +178,11 @@ class RadauEquation(Differentiable):
         """See `Differentiable`."""
         return replace(self, y=self.y.detach())
 
+    @property
+    def few_products(self) -> bool:
+        """See `Equation`."""
+        return self.system.field.sparsity.products is not None
+
     def residual(self, z: Tensor) -> Tensor:
         """See `Equation`."""
         stages = z.reshape(len(z), 3, -1)

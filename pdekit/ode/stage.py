@@ -91,6 +91,11 @@ class StageEquation(Differentiable):
         """See `Equation`."""
         return self.system.field.rows
 
+    @property
+    def few_products(self) -> bool:
+        """See `Equation`."""
+        return self.system.field.sparsity.products is not None
+
     def residual(self, z: Tensor) -> Tensor:
         """See `Equation`."""
         return z - self.offset - column(self.system.scale, z) * self.system.field(self.system.t, z)

@@ -238,3 +238,16 @@ def test_the_adjoint_takes_a_named_tensor_that_is_computed():
     end = pk.odeint(lambda t, y: -rate * y, y0, [0.0, 1.0], gradient=pk.ode.Backsolve(parameters=[rate])).y[-1]
     (found,) = torch.autograd.grad(end.sum(), log_rate)
     assert float(found) == pytest.approx(-math.exp(0.3) * math.exp(-math.exp(0.3)), rel=1e-5)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_adams_on_a_slope_that_it_integrates_exactly(dense):
+    # The error of the method is zero and its steps grow without bound; that of a cubic between them is not.
+    solution = pk.odeint(
+        lambda t, y: torch.as_tensor(t) ** 3 + 0 * y, torch.zeros(1, dtype=F64), [0.0, 0.7, 10.0],
+        method=pk.ode.AdamsBashforthMoulton(), dense=dense,
+    )  # fmt: skip
+    assert abs(float(solution.y[1]) - 0.7**4 / 4) < 1e-6
+    if dense:
+        times = torch.linspace(0.1, 9.9, 50, dtype=F64)
+        assert float((solution.at(times)[:, 0] / (times**4 / 4) - 1).abs().max()) < 1e-4

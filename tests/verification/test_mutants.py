@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from verification.__main__ import main
+from verification.mutants import campaign
 from verification.mutants.campaign import run
 from verification.mutants.catalogue import MUTANTS, mutant
 from verification.mutants.planting import Mutant, PlantingError, plant, source_of
 
 ROOT = Path(__file__).resolve().parents[2]
-AREAS = {"operators", "nets", "symbolic", "densities", "simulation"}
+AREAS = {"operators", "nets", "symbolic", "densities", "simulation", "integrators", "solvers", "sensitivities"}
 
 
 def faulty(old: str, module: str = "pdekit.simulation.schemes") -> Mutant:
@@ -89,3 +91,12 @@ def test_a_mutant_is_caught_and_the_same_check_passes_without_it() -> None:
     assert (found["caught"], found["by"], found["area"]) == (True, "Heun", "simulation"), json.dumps(found)
     passed = python("from verification.mutants.checks import AREAS\nAREAS['simulation']['Heun']()\nprint('passed')")
     assert passed == "passed"
+
+
+def test_a_control_without_a_result_is_no_success(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    results = [{"mutant": "control", "caught": False, "by": None, "message": "", "seconds": 1.0}]
+    monkeypatch.setattr(campaign, "run", lambda *_, **__: results)
+    monkeypatch.setattr(sys, "argv", ["verification", "mutants", "--out", str(tmp_path)])
+    assert main() == 0
+    results[0]["error"] = "no result within 1 seconds"
+    assert main() == 1

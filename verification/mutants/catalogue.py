@@ -1,15 +1,10 @@
 """The mutants: one-line faults that leave the code running, by area."""
 
-from verification.mutants.planting import Mutant
+from verification.mutants.integrators import INTEGRATORS
+from verification.mutants.planting import Mutant, in_area
+from verification.mutants.sensitivities import SENSITIVITIES, SOLVERS
 
-
-def _area(area: str, *rows: tuple[str, str, str, str, str]) -> tuple[Mutant, ...]:
-    return tuple(
-        Mutant(name, f"pdekit.{module}", old, new, description, area) for name, module, old, new, description in rows
-    )
-
-
-OPERATORS = _area(
+OPERATORS = in_area(
     "operators",
     (
         "detached-conditioner",
@@ -188,7 +183,7 @@ OPERATORS = _area(
     ),
 )
 
-NETS = _area(
+NETS = in_area(
     "nets",
     (
         "batch-mean",
@@ -276,7 +271,7 @@ NETS = _area(
     ),
 )
 
-SYMBOLIC = _area(
+SYMBOLIC = in_area(
     "symbolic",
     (
         "symbolic-correction-doubled",
@@ -336,7 +331,7 @@ SYMBOLIC = _area(
     ),
 )
 
-DENSITIES = _area(
+DENSITIES = in_area(
     "densities",
     (
         "euler-log-volume",
@@ -438,7 +433,7 @@ DENSITIES = _area(
     ),
 )
 
-SIMULATION = _area(
+SIMULATION = in_area(
     "simulation",
     (
         "milstein-without-slope",
@@ -498,7 +493,16 @@ SIMULATION = _area(
     ),
 )
 
-MUTANTS: tuple[Mutant, ...] = (*OPERATORS, *NETS, *SYMBOLIC, *DENSITIES, *SIMULATION)
+MUTANTS: tuple[Mutant, ...] = (
+    *OPERATORS,
+    *NETS,
+    *SYMBOLIC,
+    *DENSITIES,
+    *SIMULATION,
+    *INTEGRATORS,
+    *SOLVERS,
+    *SENSITIVITIES,
+)
 
 
 def mutant(name: str) -> Mutant:

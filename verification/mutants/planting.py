@@ -50,6 +50,18 @@ class Mutant:
         return source.replace(self.old, self.new)
 
 
+def in_area(area: str, *rows: tuple[str, str, str, str, str]) -> tuple[Mutant, ...]:
+    """The mutants of one area.
+
+    Args:
+        area: Its name.
+        rows: (name, module within pdekit, old, new, description).
+    """
+    return tuple(
+        Mutant(name, f"pdekit.{module}", old, new, description, area) for name, module, old, new, description in rows
+    )
+
+
 def source_of(module: str) -> str:
     """The source of a module, which is not imported, nor are its packages.
 
@@ -108,4 +120,4 @@ class _Loader(SourceFileLoader):
         return self.source_to_code(source, self.path)
 
 
-__all__ = ["Mutant", "PlantingError", "plant", "source_of"]
+__all__ = ["Mutant", "PlantingError", "in_area", "plant", "source_of"]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,7 @@ def run(level: Level, device: str, progress: Progress) -> list[Finding]:
     jobs: list[Callable[[], Finding]] = [lambda n=name: _order(n) for name in ORDERS]
     problems = [p for p in stiff_set() if p.name not in SLOW or level.name == "full"]
     methods = (ode.Kvaerno5(), ode.RadauIIA5())
-    grid = product(problems, methods, TOLERANCES[level.name])
-    jobs += [lambda p=p, m=m, r=r: _stiff(p, m, r) for p, m, r in grid]
+    jobs += [lambda p=p, m=m, r=r: _stiff(p, m, r) for p in problems for m in methods for r in TOLERANCES[level.name]]
     found = []
     for number, job in enumerate(jobs):
         progress("integrators", number, len(jobs))

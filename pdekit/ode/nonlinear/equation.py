@@ -47,6 +47,11 @@ class Equation(ABC):
         """The number of states of the field."""
         return self.weights.shape[1]
 
+    @property
+    @abstractmethod
+    def few_products(self) -> bool:
+        """Whether J is known to have so many zeros that few products make it."""
+
     @abstractmethod
     def residual(self, z: Tensor) -> Tensor:
         """R(z), (n, m)."""

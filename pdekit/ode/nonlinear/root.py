@@ -20,7 +20,7 @@ from pdekit.ode.nonlinear.solvers import Newton, Solver
 
 _HALVINGS = 12
 _DENSE = 32
-_FACTORISED, _DIRECTIONS = 600, 200
+_FACTORISED, _DIRECTIONS, _LINEAR = 600, 200, 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +87,11 @@ class RootEquation(Differentiable):
     def detached(self) -> "RootEquation":
         """See `Differentiable`."""
         return self
+
+    @property
+    def few_products(self) -> bool:
+        """See `Equation`."""
+        return self.system.field.sparsity.products is not None
 
     def residual(self, z: Tensor) -> Tensor:
         """See `Equation`."""
@@ -254,7 +259,7 @@ def _confirm(equation: RootEquation, outcome: Outcome) -> None:
         step = some.inverse_by_matrix(some.matrix(z))(residual)
     else:
         inverse = some.inverse_by_diagonal(some.diagonal(z))
-        found = gmres(some.product(z), residual, inverse, some.weights, rtol=0.1, atol=np.inf, most=_DIRECTIONS)
+        found = gmres(some.product(z), residual, inverse, some.weights, rtol=_LINEAR, atol=np.inf, most=_DIRECTIONS)
         step, off = found.x, found.error
     size = some.norm(step)
     finite = np.isfinite(size) & np.isfinite(off)
