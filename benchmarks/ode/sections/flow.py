@@ -72,7 +72,7 @@ def train(snapshots: tuple[int, ...], *, fastest: float, rows: int = 128) -> dic
         target = 0.5 * torch.tanh(x @ weight.T + torch.cos(t + phase)) - x + _NOISE * noise
         loss = (field(t, x) / rates - target).square().mean()
         if iteration in snapshots:
-            kept[iteration] = (field.frozen(), float(loss))
+            kept[iteration] = (field.frozen(), float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
