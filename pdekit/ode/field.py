@@ -1,7 +1,7 @@
 """The right-hand side as integrators call it: some samples of a flat batch, counted and checked."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from dataclasses import field as fresh
 from typing import Any
@@ -166,8 +166,10 @@ def check_field(field: Field, t: np.ndarray, y: Tensor) -> Tensor:
         OperatorError: If it mixes rows.
     """
     expected = tuple(y.shape[1:]) if field.single else tuple(y.shape)
+    given = y.clone()  # the caller's own stays as it is, whatever f does
+    before = None if given.is_inference() else given._version
     try:
-        value = field(t, y)
+        value = field(t, given)
     except Exception as cause:
         raise InputError(
             f"f(t, y) raises {type(cause).__name__} for a state of shape {expected} and "
@@ -181,25 +183,48 @@ def check_field(field: Field, t: np.ndarray, y: Tensor) -> Tensor:
             f"f(t, y) must return a tensor of the state's shape {expected} and dtype {y.dtype}, got {came}. Times come "
             "as (batch, 1): columns read them as t[..., 0]."
         )
+    if before is not None and given._version != before:
+        raise InputError("f changes the state that it is given in place. Write y = -y instead of y *= -1, say.")
+    _check_fresh(field, t, y, value)
     if len(y) > 1:
-        _check_alone(field, t, y)
         keywords = {} if field.context is None else {"context": field.context}
         with unseen():  # what the check records is its own
             check_rows(make_call("odeint", field.function, (field._time(t, y), y.detach()), keywords), value)
+        _check_alone(field, t, y, value)
     return value
 
 
-def _check_alone(field: Field, t: np.ndarray, y: Tensor) -> None:
-    """One sample must be able to go on when the others have arrived."""
-    i = np.array([len(y) // 2])
-    try:
-        with torch.no_grad():
-            shape = tuple(field.take(i)(t[i], y[i]).shape)
-    except Exception as cause:
-        shape = f"{type(cause).__name__}: {cause}"
-    if shape != (1, *y.shape[1:]):
+@torch.no_grad()
+def _check_fresh(field: Field, t: np.ndarray, y: Tensor, value: Tensor) -> None:
+    """What f returned must stay when it is called again."""
+    kept = value.detach().clone()
+    with suppress(Exception), unseen():  # elsewhere f may have no value
+        field._uncounted(t)(y + 1e-3 * (1 + y.abs()))
+    if not torch.equal(kept.nan_to_num(), value.nan_to_num()):
         raise InputError(
-            f"f(t, y) can't be evaluated for one of the {len(y)} samples alone, but gives {shape}. Samples leave the "
+            "f returns the same tensor at every call and writes into it: earlier values change. Return a new one, or "
+            "its clone()."
+        )
+
+
+def _check_alone(field: Field, t: np.ndarray, y: Tensor, value: Tensor) -> None:
+    """One sample must be able to go on when the others have arrived: with the same value."""
+    for row in {len(y) // 2, len(y) - 1}:
+        i = np.array([row])
+        try:
+            with torch.no_grad():
+                found = field.take(i)(t[i], y[i])
+            came = f"shape {tuple(found.shape)}"
+        except Exception as cause:
+            found, came = None, f"{type(cause).__name__}: {cause}"
+        if found is not None and found.shape == (1, *y.shape[1:]):
+            there = value.detach()[row]
+            allowed = torch.finfo(y.dtype).eps ** 0.5 * (there.abs().amax() + torch.finfo(y.dtype).tiny)
+            if not bool(((found[0] - there).abs() > allowed).any()):
+                continue
+            came = f"another value than in the batch, {found[0].flatten()[0]:.6g} instead of {there.flatten()[0]:.6g}"
+        raise InputError(
+            f"f(t, y) can't be evaluated for one of the {len(y)} samples alone, but gives {came}. Samples leave the "
             "batch when they arrive: what f holds with a row for each sample goes in by context=, of which "
             "f(t, y, context=) gets the rows that it needs."
         )

@@ -251,3 +251,46 @@ def test_adams_on_a_slope_that_it_integrates_exactly(dense):
     if dense:
         times = torch.linspace(0.1, 9.9, 50, dtype=F64)
         assert float((solution.at(times)[:, 0] / (times**4 / 4) - 1).abs().max()) < 1e-4
+
+
+def test_rows_that_a_closure_slices_are_refused():
+    rates = torch.tensor([[1.0], [10.0], [3.0]], dtype=F64)
+    with pytest.raises(pk.errors.InputError, match="another value than in the batch"):
+        pk.odeint(lambda t, y: -rates[: len(y)] * y, torch.ones(3, 1, dtype=F64), [0.0, 1.0])
+    with pytest.raises(pk.errors.InputError, match="context"):
+        pk.ode.solve_root(lambda z: z**2 - rates[: len(z)], torch.ones(3, 1, dtype=F64))
+    root = pk.ode.solve_root(lambda z, context: z**2 - context, torch.ones(3, 1, dtype=F64), context=rates)
+    torch.testing.assert_close(root.z.square(), rates)
+
+
+def negating(t, y):
+    y *= -1
+    return y
+
+
+def clamping(t, y):
+    y.clamp_(min=0)
+    return -y - 1
+
+
+@pytest.mark.parametrize("field", [negating, clamping])
+@pytest.mark.parametrize("method", [pk.ode.Tsit5(), Kvaerno5()], ids=["explicit", "implicit"])
+def test_a_state_changed_in_place_is_refused_and_the_start_kept(field, method):
+    y0 = torch.tensor([1.0, -2.0], dtype=F64)
+    with pytest.raises(pk.errors.InputError, match="in place"):
+        pk.odeint(field, y0, [0.0, 1.0], method=method)
+    assert y0.tolist() == [1.0, -2.0]
+
+
+def test_a_buffer_that_is_used_again_is_refused():
+    buffer = torch.zeros(2, dtype=F64)
+    with pytest.raises(pk.errors.InputError, match="same tensor"):
+        pk.odeint(lambda t, y: torch.mul(y, -1, out=buffer), torch.ones(2, dtype=F64), [0.0, 1.0])
+    constant = torch.ones(2, dtype=F64)
+    assert pk.odeint(lambda t, y: constant, torch.zeros(2, dtype=F64), [0.0, 1.0]).y[-1].tolist() == pytest.approx(
+        [1, 1]
+    )
+
+
+def test_roots_in_single_precision():
+    assert float(pk.ode.solve_root(lambda z: z**2 - 2, torch.ones(1, 1)).z) == pytest.approx(2**0.5, rel=1e-4)

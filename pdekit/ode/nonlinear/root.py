@@ -18,6 +18,8 @@ from pdekit.ode.nonlinear.memory import Kind, Memory
 from pdekit.ode.nonlinear.outcome import Outcome
 from pdekit.ode.nonlinear.solvers import Newton, Solver
 
+_RTOL = {torch.float32: 1e-4, torch.float64: 1e-8}
+_ATOL = 1e-2  # of rtol
 _HALVINGS = 12
 _DENSE = 32
 _FACTORISED, _DIRECTIONS, _LINEAR = 600, 200, 0.01
@@ -144,12 +146,13 @@ class Root:
 
 
 def solve_root(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[..., Tensor],
     z0: Tensor,
     *,
     method: Solver = Ladder(),
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
+    rtol: float | None = None,
+    atol: float | None = None,
+    context: Tensor | None = None,
     restarts: int = 50,
     order: int = 1,
     raise_on_failure: bool = True,
@@ -159,11 +162,13 @@ def solve_root(
     The solver is started again from where it came to, with a new Jacobian, and by shorter ways where |F| grows.
 
     Args:
-        function: F, (*batch, m) -> (*batch, m), row by row; a hollow function has a cheap diagonal.
+        function: F(z) or F(z, context=...), (*batch, m) -> (*batch, m), row by row; a hollow function has a cheap
+            diagonal. It is called for the samples that are not solved yet.
         z0: Where to begin, (*batch, m), float32 or float64.
         method: How.
-        rtol: The error may be atol + rtol |z|.
-        atol: See there.
+        rtol: The error may be atol + rtol |z|. By default 1e-8, in float32 1e-4.
+        atol: See there. By default a hundredth of rtol.
+        context: What F needs to know of each sample, (*batch, c).
         restarts: How often.
         order: Up to which order gradients are wanted, 1 or 2.
         raise_on_failure: Whether a sample without a root raises.
@@ -184,11 +189,22 @@ def solve_root(
         raise InputError(f"method must be a solver such as Ladder() or Newton(), an object, got {method!r}.")
     if not isinstance(z0, Tensor) or z0.ndim == 0 or not z0.is_floating_point():
         raise InputError("z0 must be a tensor of floating-point numbers, (*batch, m).")
+    if z0.dtype not in _RTOL:
+        raise InputError(f"z0 must be float32 or float64, got {z0.dtype}.")
+    rtol = _RTOL[z0.dtype] if rtol is None else rtol
+    atol = _ATOL * rtol if atol is None else atol
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise InputError(f"{name} must be a number that is not negative, got {value!r}.")
     batch = z0.shape[:-1]
+    if context is not None and (not isinstance(context, Tensor) or context.ndim == 0 or context.shape[:-1] != batch):
+        came = tuple(context.shape) if isinstance(context, Tensor) else type(context).__name__
+        raise InputError(f"context must be a tensor with a row for each sample, {(*batch, 'c')}, got {came}.")
     z = z0.detach().reshape(batch.numel(), z0.shape[-1])
     n = len(z)
     counts = Counts.none(n)
-    field = Field(autonomous(function), counts, np.arange(n), z0.ndim == 1, None, _with_time(method.diagonal))
+    flat = None if context is None else context.reshape(n, -1)
+    field = Field(autonomous(function), counts, np.arange(n), z0.ndim == 1, flat, _with_time(method.diagonal))
     value = check_field(field, np.zeros(n), z)
     equation = RootEquation(RootSystem(replace(field, has_graph=value.requires_grad)), torch.ones_like(z))
     with torch.no_grad():
@@ -209,7 +225,7 @@ def solve_root(
 
 
 def _with_time(diagonal: Callable[..., Tensor] | None) -> Callable[..., Tensor] | None:
-    return None if diagonal is None else lambda t, z: diagonal(z)
+    return None if diagonal is None else lambda t, z, **context: diagonal(z, **context)
 
 
 def _search(
