@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from pdekit.errors import InputError
 from pdekit.ode.field import Field
+from pdekit.ode.leaves import leaves
 
 _TRUSTED = 1e3  # units of the tolerance by which the state found backwards may be off
 
@@ -63,23 +64,11 @@ def check_named(value: Tensor, named: Iterable[Tensor]) -> None:
     Raises:
         InputError: If it depends on another tensor that wants gradients.
     """
-    known = set()
-    for p in named:
-        known.add(id(p))
-        known.add(p.grad_fn)
-    stack, seen = [value.grad_fn], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen or node in known:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None and id(leaf) not in known:
-            raise InputError(
-                f"f depends on a tensor of shape {tuple(leaf.shape)} that wants gradients and was not named: "
-                "Backsolve(parameters=[...]) names all of them besides y0; Discrete() finds them itself."
-            )
-        stack += [following for following, _ in node.next_functions]
+    for leaf in leaves(value, named):
+        raise InputError(
+            f"f depends on a tensor of shape {tuple(leaf.shape)} that wants gradients and was not named: "
+            "Backsolve(parameters=[...]) names all of them besides y0; Discrete() finds them itself."
+        )
 
 
 Integrate = Callable[[Callable[..., Tensor], Tensor, list[float]], Tensor]  # f, y, [start, end] -> y at the end

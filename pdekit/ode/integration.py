@@ -17,6 +17,7 @@ from pdekit.ode.counting import Counts
 from pdekit.ode.events import Event, EventWatcher, Occurrences
 from pdekit.ode.field import Field, check_field
 from pdekit.ode.gradients import Discrete
+from pdekit.ode.leaves import unchanged
 from pdekit.ode.march import March, Tolerances, plain_attempt
 from pdekit.ode.methods import Implicit, Method, Tsit5
 from pdekit.ode.outputs import DenseOutput, Outputs, moved
@@ -179,8 +180,11 @@ def _by_steps(problem: _Problem, slope: Tensor, exact: Tensor | None, order: int
         try_step=Remade() if again else plain_attempt,
     )
     march.run(slope)
-    found = tuple(w.occurrences() for w in watchers)
-    return _Found(outputs.states(), march.status, _failures(march), dict(march.memory.tally), found, interpolant)
+    found, states = tuple(w.occurrences() for w in watchers), outputs.states()
+    if again or isinstance(problem.method, Implicit):
+        states = unchanged(states, slope)
+        found = tuple(replace(o, t=unchanged(o.t, slope), y=unchanged(o.y, slope)) for o in found)
+    return _Found(states, march.status, _failures(march), dict(march.memory.tally), found, interpolant)
 
 
 def _by_scipy(problem: _Problem, method: SciPy) -> _Found:

@@ -294,3 +294,20 @@ def test_a_buffer_that_is_used_again_is_refused():
 
 def test_roots_in_single_precision():
     assert float(pk.ode.solve_root(lambda z: z**2 - 2, torch.ones(1, 1)).z) == pytest.approx(2**0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "gradient"),
+    [(Kvaerno5(), pk.ode.Discrete()), (pk.ode.Tsit5(), pk.ode.Discrete(checkpoint=True))],
+    ids=["implicit", "checkpoint"],
+)
+def test_a_parameter_that_changes_before_its_gradient_is_refused(method, gradient):
+    p = torch.tensor(1.0, dtype=F64, requires_grad=True)
+    y0 = torch.ones(1, dtype=F64)
+    end = pk.odeint(lambda t, y: -p * y, y0, [0.0, 1.0], method=method, gradient=gradient).y[-1].sum()
+    (found,) = torch.autograd.grad(end, p, retain_graph=True)
+    assert float(found) == pytest.approx(-math.exp(-1), rel=1e-5)
+    with torch.no_grad():
+        p.mul_(5)
+    with pytest.raises(pk.errors.InputError, match="changed after the integration"):
+        end.backward()
