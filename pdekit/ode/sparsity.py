@@ -67,7 +67,7 @@ def group_columns(pattern: np.ndarray) -> np.ndarray:
 
     Example:
         >>> group_columns(np.eye(3) + np.eye(3, k=1) > 0)
-        array([0, 1, 0])
+        array([1, 0, 1])
     """
     clash = pattern.T.astype(np.float32) @ pattern.astype(np.float32) > 0
     groups = np.full(len(clash), -1)
