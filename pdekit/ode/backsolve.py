@@ -45,6 +45,16 @@ class Backsolve:
     rtol: float | None = None
     atol: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.parameters is not None:
+            named = (self.parameters,) if isinstance(self.parameters, Tensor) else tuple(self.parameters)
+            if not all(isinstance(p, Tensor) and p.is_floating_point() for p in named):
+                raise InputError(f"Backsolve(parameters=[...]) names tensors, got {named!r}.")
+            object.__setattr__(self, "parameters", named)
+        for name, value in (("rtol", self.rtol), ("atol", self.atol)):
+            if value is not None and not (isinstance(value, int | float | np.floating) and 0 < value < 1):
+                raise InputError(f"{name} of the way back must be a number between 0 and 1, got {value!r}.")
+
     def wanted(self, f: Any, slope: Tensor) -> tuple[Tensor, ...]:
         """The parameters.
 
@@ -52,6 +62,7 @@ class Backsolve:
             InputError: If f has some that were not named.
         """
         if self.parameters is not None:
+            check_named(slope, self.parameters)
             return tuple(self.parameters)
         named = tuple(p for p in f.parameters() if p.requires_grad) if isinstance(f, torch.nn.Module) else ()
         check_named(slope, named)
@@ -114,7 +125,6 @@ class _Adjoint(Function):
         sums = [torch.zeros_like(p) for p in parameters]
         packed = _Packed(ctx.field, states[0].shape, parameters)
         for i in range(len(states) - 1, 0, -1):
-            packed.check(float(ctx.times[i]), states[i])
             start = packed.pack(states[i], adjoint, sums)
             end = ctx.integrate(packed.slope, start, [float(ctx.times[i]), float(ctx.times[i - 1])])
             y, adjoint, sums = packed.unpack(end)
@@ -144,15 +154,12 @@ class _Packed:
         shaped = [s.reshape(p.shape) for s, p in zip(sums, self._parameters, strict=True)]
         return y.reshape(self._shape), adjoint.reshape(self._shape), shaped
 
-    def check(self, t: float, y: Tensor) -> None:
-        with torch.enable_grad():
-            check_named(self._field(np.full(len(y), t), y.detach()), self._parameters)
-
     def slope(self, t: Tensor, z: Tensor) -> Tensor:
         y, adjoint, _ = self.unpack(z)
         with torch.enable_grad():
             state = y.detach().requires_grad_()
             value = self._field(np.full(len(y), float(t)), state)
+            check_named(value, [state, *self._parameters])
             wanted = [p for p in self._parameters if p.requires_grad]
             found = (
                 torch.autograd.grad(value, [state, *wanted], -adjoint, allow_unused=True, materialize_grads=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 from pdekit.errors import InputError
 from pdekit.ode.field import Field
 from pdekit.ode.nonlinear.equation import column, weighted_norm
+from pdekit.ode.numbers_given import real, settle, whole
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,23 @@ class StepControl:
     most: float = 8.0
 
     def __post_init__(self) -> None:
-        first = self.first_step is None or (np.isfinite(self.first_step) and self.first_step > 0)
-        if not (first and 0 <= self.min_step < self.max_step and self.max_steps >= 1):
-            raise InputError(
-                "Steps need first_step > 0, 0 <= min_step < max_step and max_steps >= 1, got "
-                f"{self.first_step!r}, {self.min_step!r}, {self.max_step!r}, {self.max_steps!r}."
-            )
-        if not (0 < self.safety < 1 and 0 < self.least < 1 < self.most):
-            raise InputError(
-                f"Factors need 0 < safety < 1 and 0 < least < 1 < most, got {self.safety!r}, {self.least!r}, "
-                f"{self.most!r}."
-            )
+        if self.first_step is not None:
+            settle(self, first_step=_length(self.first_step, "first_step"))
+        settle(
+            self,
+            min_step=real(self.min_step, "min_step must be a number, at least 0", lambda x: 0 <= x < np.inf),
+            max_step=real(self.max_step, "max_step must be a positive number, or infinite", lambda x: x > 0),
+            max_steps=whole(self.max_steps, "max_steps"),
+            safety=real(self.safety, "safety must be a number between 0 and 1", lambda x: 0 < x < 1),
+            integral=real(self.integral, "integral must be a positive number", lambda x: 0 < x < np.inf),
+            proportional=real(
+                self.proportional, "proportional must be a number, at least 0", lambda x: 0 <= x < np.inf
+            ),
+            least=real(self.least, "least must be a number between 0 and 1", lambda x: 0 < x < 1),
+            most=real(self.most, "most must be a number above 1", lambda x: 1 < x < np.inf),
+        )
+        if self.min_step >= self.max_step:
+            raise InputError(f"min_step must be below max_step, got {self.min_step!r} and {self.max_step!r}.")
 
     def factor(self, error: np.ndarray, before: np.ndarray, order: Any, rejected: np.ndarray) -> np.ndarray:
         """By how much the next step is longer, (n,).
@@ -86,8 +93,11 @@ class Fixed:
     max_steps: int = 10_000_000
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.step, int | float) and np.isfinite(self.step) and self.step > 0):
-            raise InputError(f"A fixed step must be a positive number, got {self.step!r}.")
+        settle(self, step=_length(self.step, "step"), max_steps=whole(self.max_steps, "max_steps"))
+
+
+def _length(value: Any, name: str) -> float:
+    return real(value, f"{name} must be a positive number", lambda x: 0 < x < np.inf)
 
 
 Control = StepControl | Fixed

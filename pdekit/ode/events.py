@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdekit.errors import InputError
+from pdekit.errors import InputError, NumericalError
 from pdekit.ode.field import Field
 from pdekit.ode.implicit_function import first_order
 from pdekit.ode.march import Segment
+from pdekit.ode.numbers_given import one_of, settle
 
 _HALVINGS = 60
 
@@ -24,9 +25,10 @@ class Event:
     steps.
 
     Args:
-        function: g, (t, y) -> (*batch,), with times as f gets them.
+        function: g, (t, y) -> (*batch,), with times as f gets them: a tensor of numbers, one for each sample.
         terminal: Whether a sample stops there.
-        direction: 1 for zeros on the way up only, -1 on the way down, 0 for both.
+        direction: 1 for zeros on the way up only, -1 on the way down, 0 for both; up and down along the way of the
+            integration, as in SciPy: what falls in time rises when times run backwards.
     """
 
     function: Callable[[Any, Tensor], Tensor]
@@ -34,18 +36,24 @@ class Event:
     direction: Literal[-1, 0, 1] = 0
 
     def __post_init__(self) -> None:
-        if not callable(self.function) or self.direction not in (-1, 0, 1):
-            raise InputError(
-                f"An event needs a function and a direction -1, 0 or 1, got {self.function!r}, {self.direction!r}."
-            )
+        if not callable(self.function):
+            raise InputError(f"An event needs a function g(t, y), got {self.function!r}.")
+        if not isinstance(self.terminal, bool | np.bool_):
+            raise InputError(f"terminal must be True or False, got {self.terminal!r}.")
+        says = "direction must be -1, 0 or 1, one for all samples (for more, give one Event for each direction)"
+        settle(self, direction=one_of(self.direction, says, (-1, 0, 1)))
 
 
 @dataclass(frozen=True, eq=False)
 class Occurrences:
     """When and where an event happened.
 
+    The rows are in the order in which they were found: those of one sample along its way, those of different samples
+    mixed. `found.t[found.sample == i]` has the times of sample i, in order.
+
     Args:
-        sample: Indices of the samples in the flat batch, (m,).
+        sample: Indices of the samples in the flat batch, (m,); `np.unravel_index(found.sample, solution.status.shape)`
+            has those in a batch of several axes.
         t: The times, (m,), float64, with a graph where the solution has one: gradients of first order.
         y: The states, (m, d), likewise.
     """
@@ -77,6 +85,12 @@ class EventWatcher:
         with torch.no_grad():
             before = self._value(field, segment.t, segment.y)
             after = self._value(field, segment.t + segment.h, segment.after)
+        if np.isnan(before).any() or np.isnan(after).any():
+            worst = int(np.flatnonzero(np.isnan(before) | np.isnan(after))[0])
+            raise NumericalError(
+                f"An event's function is NaN in the step from t = {segment.t[worst]:.6g} on, for sample "
+                f"{segment.rows[worst]} of the flat batch: its sign can't be told."
+            )
         up, down = (before < 0) & (after >= 0), (before > 0) & (after <= 0)
         crossed = {1: up, -1: down, 0: up | down}[self._event.direction]
         self._which = np.flatnonzero(crossed)
@@ -110,9 +124,24 @@ class EventWatcher:
         return self._graph(field, t, y).detach().to("cpu", torch.float64).numpy()
 
     def _graph(self, field: Field, t: Any, y: Tensor) -> Tensor:
-        value = field.evaluate_other(self._event.function, t, y)
-        if value.shape != y.shape[:1]:
-            raise InputError(f"An event's function must return one number per sample, got shape {tuple(value.shape)}.")
+        return field.evaluate_other(self._checked, t, y)
+
+    def _checked(self, t: Tensor, y: Tensor) -> Tensor:
+        value, batch = self._event.function(t, y), tuple(y.shape[:-1])
+        if not isinstance(value, Tensor):
+            raise InputError(
+                f"An event's function must return a tensor of shape {batch}, such as y[..., 0] - 1, got "
+                f"{type(value).__name__}."
+            )
+        if value.dtype == torch.bool or value.is_complex():
+            raise InputError(
+                "An event's function must return a number that changes its sign, such as y[..., 0] - 1 rather than "
+                f"y[..., 0] > 1, got {value.dtype}."
+            )
+        if value.shape != batch:
+            raise InputError(
+                f"An event's function must return one number per sample, {batch}, got shape {tuple(value.shape)}."
+            )
         return value
 
     @torch.no_grad()
@@ -135,7 +164,7 @@ class EventWatcher:
         with torch.enable_grad():
             time = t.to(y.dtype).to(y.device).requires_grad_()
             state = y.detach().requires_grad_()
-            inner = field.evaluate_other(self._event.function, time, state).sum()
+            inner = field.evaluate_other(self._checked, time, state).sum()
             d_time, d_state = torch.autograd.grad(inner, (time, state), allow_unused=True, materialize_grads=True)
         rate = d_time + (d_state * slope.detach()).sum(-1)
         t = t.to(y.device) - (value / rate).to(torch.float64)

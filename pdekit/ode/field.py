@@ -1,7 +1,7 @@
 """The right-hand side as integrators call it: some samples of a flat batch, counted and checked."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from dataclasses import field as fresh
 from typing import Any
@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from pdekit.errors import InputError
 from pdekit.ode.counting import Counts, Rows
 from pdekit.ode.sparsity import Sparsity
 from pdekit.operators import jacobian_diagonal
-from pdekit.operators.call import make_call
-from pdekit.operators.contract import check_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +56,7 @@ class Field:
         if not self.single:
             return lambda y: self.function(self._time(t, y), y, **keywords)
         keywords = {name: value[0] for name, value in keywords.items()}
-        return lambda y: self.function(self._time(t, y), y[0], **keywords).unsqueeze(0)
+        return lambda y: _as_row(self.function(self._time(t, y), y[0], **keywords))
 
     def _time(self, t: Any, y: Tensor) -> Tensor:
         time = torch.as_tensor(t, dtype=y.dtype, device=y.device)
@@ -131,13 +128,23 @@ class Field:
 
         def products(vectors: Tensor) -> Tensor:
             self.counts.jvp[self.rows] += len(vectors)
-            return torch.func.vmap(lambda e: torch.func.jvp(f, (y,), (e.expand_as(y),))[1])(vectors)
+            try:
+                return torch.func.vmap(lambda e: torch.func.jvp(f, (y,), (e.expand_as(y),))[1])(vectors)
+            except RuntimeError:  # what f does can't be vectorised, such as a decision by the state: one by one
+                self.counts.jvp[self.rows] -= len(vectors)
+                product = self.product(t, y)
+                return torch.stack([product(e.expand_as(y)) for e in vectors])
 
         found = self.sparsity.compressed(products, y) if self.sparsity.products else None
         if found is None:
             found = products(torch.eye(y.shape[1], dtype=y.dtype, device=y.device)).movedim(0, -1)
             self.sparsity.learn(found.detach())
         return found
+
+
+def _as_row(value: Any) -> Any:
+    """With an axis for the batch; what is no tensor stays as it is, to be refused."""
+    return value.unsqueeze(0) if isinstance(value, Tensor) else value
 
 
 def _recorded(value: Tensor, state: Tensor, u: Tensor) -> Tensor | None:
@@ -156,78 +163,6 @@ def unseen() -> Iterator[None]:
     """What is recorded within stays out of a checkpoint around it: made again, it need not be the same."""
     with saved_tensors_hooks(lambda z: z, lambda z: z):
         yield
-
-
-def check_field(field: Field, t: np.ndarray, y: Tensor) -> Tensor:
-    """f at the start, after making sure that it is a field whose rows don't see one another.
-
-    Raises:
-        InputError: If it raises, or returns another shape or dtype.
-        OperatorError: If it mixes rows.
-    """
-    expected = tuple(y.shape[1:]) if field.single else tuple(y.shape)
-    given = y.clone()  # the caller's own stays as it is, whatever f does
-    before = None if given.is_inference() else given._version
-    try:
-        value = field(t, given)
-    except Exception as cause:
-        raise InputError(
-            f"f(t, y) raises {type(cause).__name__} for a state of shape {expected} and "
-            + ("a scalar time" if field.single else f"times {(len(y), 1)}, one for each sample")
-            + f": {cause}. A field without a time is passed as pdekit.ode.autonomous(f); one that takes a single time "
-            "reads it as t[..., 0] in its columns."
-        ) from cause
-    if not isinstance(value, Tensor) or value.shape != y.shape or value.dtype != y.dtype:
-        came = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-        raise InputError(
-            f"f(t, y) must return a tensor of the state's shape {expected} and dtype {y.dtype}, got {came}. Times come "
-            "as (batch, 1): columns read them as t[..., 0]."
-        )
-    if before is not None and given._version != before:
-        raise InputError("f changes the state that it is given in place. Write y = -y instead of y *= -1, say.")
-    _check_fresh(field, t, y, value)
-    if len(y) > 1:
-        keywords = {} if field.context is None else {"context": field.context}
-        with unseen():  # what the check records is its own
-            check_rows(make_call("odeint", field.function, (field._time(t, y), y.detach()), keywords), value)
-        _check_alone(field, t, y, value)
-    return value
-
-
-@torch.no_grad()
-def _check_fresh(field: Field, t: np.ndarray, y: Tensor, value: Tensor) -> None:
-    """What f returned must stay when it is called again."""
-    kept = value.detach().clone()
-    with suppress(Exception), unseen():  # elsewhere f may have no value
-        field._uncounted(t)(y + 1e-3 * (1 + y.abs()))
-    if not torch.equal(kept.nan_to_num(), value.nan_to_num()):
-        raise InputError(
-            "f returns the same tensor at every call and writes into it: earlier values change. Return a new one, or "
-            "its clone()."
-        )
-
-
-def _check_alone(field: Field, t: np.ndarray, y: Tensor, value: Tensor) -> None:
-    """One sample must be able to go on when the others have arrived: with the same value."""
-    for row in {len(y) // 2, len(y) - 1}:
-        i = np.array([row])
-        try:
-            with torch.no_grad():
-                found = field.take(i)(t[i], y[i])
-            came = f"shape {tuple(found.shape)}"
-        except Exception as cause:
-            found, came = None, f"{type(cause).__name__}: {cause}"
-        if found is not None and found.shape == (1, *y.shape[1:]):
-            there = value.detach()[row]
-            allowed = torch.finfo(y.dtype).eps ** 0.5 * (there.abs().amax() + torch.finfo(y.dtype).tiny)
-            if not bool(((found[0] - there).abs() > allowed).any()):
-                continue
-            came = f"another value than in the batch, {found[0].flatten()[0]:.6g} instead of {there.flatten()[0]:.6g}"
-        raise InputError(
-            f"f(t, y) can't be evaluated for one of the {len(y)} samples alone, but gives {came}. Samples leave the "
-            "batch when they arrive: what f holds with a row for each sample goes in by context=, of which "
-            "f(t, y, context=) gets the rows that it needs."
-        )
 
 
 class Autonomous(torch.nn.Module):
@@ -255,4 +190,4 @@ def autonomous(function: Callable[..., Any]) -> Autonomous:
     return Autonomous(function)
 
 
-__all__ = ["Autonomous", "Field", "autonomous", "check_field", "unseen"]
+__all__ = ["Autonomous", "Field", "autonomous", "unseen"]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pdekit.errors import InputError
+from pdekit.ode.numbers_given import one_of, settle
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class Discrete:
     checkpoint: bool = False
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2):
-            raise InputError(f"order must be 1 or 2, got {self.order!r}.")
+        settle(self, order=one_of(self.order, "order must be 1 or 2", (1, 2)))
+        if not isinstance(self.checkpoint, bool):
+            raise InputError(f"checkpoint must be True or False, got {self.checkpoint!r}.")
 
 
 __all__ = ["Discrete"]

@@ -17,6 +17,7 @@ from torch.autograd import Function
 
 from pdekit.errors import ConvergenceError, UnsupportedError
 from pdekit.ode.field import unseen
+from pdekit.ode.leaves import Guard
 from pdekit.ode.nonlinear.equation import Equation, Inverse, Map
 from pdekit.ode.nonlinear.gmres import gmres
 from pdekit.ode.nonlinear.memory import Memory
@@ -114,7 +115,7 @@ def with_gradient(z: Tensor, residual: Callable[[Tensor], Tensor], system: Syste
         r = residual(z)
         if not r.requires_grad:
             return z
-        z = z - _Solve.apply(r, z.detach(), system, False, order, True)  # type: ignore[operator]
+        z = z - _Solve.apply(r, z.detach(), system, False, order, True, Guard.over(r))  # type: ignore[operator]
     return z
 
 
@@ -122,18 +123,21 @@ class _Solve(Function):
     """r -> M^-1 r or M^-T r, M being constant. The value is 0 where `silent`: r is nothing but what a solver left."""
 
     @staticmethod
-    def forward(ctx: Any, r: Tensor, z: Tensor, system: System, transposed: bool, order: int, silent: bool) -> Tensor:
+    def forward(
+        ctx: Any, r: Tensor, z: Tensor, system: System, transposed: bool, order: int, silent: bool, guard: Guard
+    ) -> Tensor:
         ctx.save_for_backward(z, r)
-        ctx.system, ctx.transposed, ctx.order = system, transposed, order
+        ctx.system, ctx.transposed, ctx.order, ctx.guard = system, transposed, order, guard
         return torch.zeros_like(r) if silent else solve_linear(system, z, r, transposed=transposed)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         z, r = ctx.saved_tensors
-        found = _Solve.apply(grads[0], z, ctx.system, not ctx.transposed, ctx.order, False)
+        ctx.guard.check()  # the Jacobian is evaluated now
+        found = _Solve.apply(grads[0], z, ctx.system, not ctx.transposed, ctx.order, False, ctx.guard)
         if ctx.order == 1 and torch.is_grad_enabled():
             found = _Refused.apply(found, r, _FIRST)
-        return found, None, None, None, None, None
+        return found, None, None, None, None, None, None
 
 
 class _Refused(Function):

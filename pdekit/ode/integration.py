@@ -9,25 +9,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdekit.errors import InputError, UnsupportedError
+from pdekit.errors import ConvergenceError, NumericalError, UnsupportedError
 from pdekit.ode.backsolve import Backsolve, with_adjoint
 from pdekit.ode.checkpoints import Remade
 from pdekit.ode.control import Control, StepControl
 from pdekit.ode.counting import Counts
 from pdekit.ode.events import Event, EventWatcher, Occurrences
-from pdekit.ode.field import Field, check_field
+from pdekit.ode.field import Field
+from pdekit.ode.field_check import check_field, warn_of_rounded_times
 from pdekit.ode.gradients import Discrete
-from pdekit.ode.leaves import unchanged
-from pdekit.ode.march import March, Tolerances, plain_attempt
+from pdekit.ode.inputs import check_context, check_options, check_state, read_times, read_tolerances
+from pdekit.ode.leaves import Guard
+from pdekit.ode.march import March, Progress, Tolerances, plain_attempt
 from pdekit.ode.methods import Implicit, Method, Tsit5
+from pdekit.ode.nonlinear.closed_form import check_diagonal
+from pdekit.ode.nonlinear.solvers import Functional
 from pdekit.ode.outputs import DenseOutput, Outputs, moved
 from pdekit.ode.scipy_adapter import SciPy, integrate
 from pdekit.ode.solution import Solution
 from pdekit.ode.status import Failure, Status, raise_for, statuses
+from pdekit.operators.call import in_transform
 
-_LEAST_RTOL = {torch.float32: 1e-5, torch.float64: 1e-13}
-_RTOL = {torch.float32: 1e-4, torch.float64: 1e-6}
-_ATOL = 1e-3  # of rtol
+_BACK_STEPS = 20_000  # more than these between two observations say that the way back is stiff or unstable
 
 
 def odeint(
@@ -44,6 +47,7 @@ def odeint(
     dense: bool = False,
     gradient: Discrete | Backsolve = Discrete(),
     raise_on_failure: bool = True,
+    progress: Progress | None = None,
 ) -> Solution:
     """Integrate dy/dt = f(t, y) from y0 at the first time to the last.
 
@@ -57,13 +61,15 @@ def odeint(
             start. Gradients reach them.
         method: `Tsit5()` for problems that are not stiff, `Kvaerno5()` for stiff ones; `SciPy("Radau")` for SciPy's.
         rtol: The local error may be atol + rtol |y|. By default 1e-6, in float32 1e-4.
-        atol: A number or one for each state, (d,). By default a thousandth of rtol.
+        atol: A number or one for each state, (d,). By default a thousandth of rtol. Zero stands for the least that can
+            be squared: about 1e-77, in float32 3e-10.
         control: How steps are chosen; `Fixed(step)` for steps of one length.
         context: What f needs to know of each sample, (*batch, c).
         events: Functions whose zeros are looked for.
         dense: Whether the solution can be evaluated between the times as well: `Solution.at`.
         gradient: How gradients are computed: `Discrete()` or `Backsolve()`.
         raise_on_failure: Whether a sample that fails raises; otherwise its status tells, and its states are NaN.
+        progress: Called with (done, total) after steps: the time covered, summed over samples.
 
     Returns:
         The states (k, *batch, d) with status, costs and events.
@@ -73,6 +79,7 @@ def odeint(
         OperatorError: If f mixes rows.
         NumericalError: If f is not finite or the tolerance needs steps that are too small.
         ConvergenceError: If equations can't be solved or there are too many steps.
+        UnsupportedError: If options exclude each other, or inside a transform of torch.func.
 
     Example:
         >>> y0 = torch.tensor([1.0], dtype=torch.float64)
@@ -80,11 +87,17 @@ def odeint(
         >>> round(float(sol.y[-1]), 6)
         0.367879
     """
-    times, exact = _times(t, y0)
-    rtol = _RTOL[y0.dtype] if rtol is None else rtol
-    _check_inputs(y0, times, rtol, atol, context, method)
-    _check_options(control, gradient, events)
+    _refuse(
+        in_transform(),
+        "odeint() can't be called inside torch.func.vmap, grad, jvp or jacrev: it takes a batch, and "
+        "its gradients come by backward() or torch.autograd.",
+    )
+    check_state(y0)
+    check_options(method, control, gradient, events, progress)
+    check_context(context, y0)
     batch, dim = y0.shape[:-1], y0.shape[-1]
+    times, exact = read_times(t, tuple(batch))
+    tolerances = Tolerances(*read_tolerances(rtol, atol, y0))
     samples = batch.numel()
     if samples == 0:
         nothing = np.zeros(tuple(batch), dtype="<U14")
@@ -95,10 +108,12 @@ def odeint(
     flat = None if context is None else context.reshape(samples, context.shape[-1])
     diagonal = None if isinstance(method, SciPy) else method.diagonal
     field = Field(f, Counts.none(samples), np.arange(samples), y0.ndim == 1, flat, diagonal)
-    tolerances = Tolerances(float(rtol), _absolute(_ATOL * rtol if atol is None else atol, y))
-    problem = _Problem(field, y, flat_times, tolerances, method, control, tuple(events), dense)
-    slope = check_field(field, flat_times[0], y)
-    problem = replace(problem, field=replace(field, has_graph=slope.requires_grad))
+    wanted = torch.is_grad_enabled() and y0.requires_grad
+    slope = check_field(field, flat_times[0], y, differentiated=wanted or _needs_jacobian(method))
+    check_diagonal(field, flat_times[0], y)
+    warn_of_rounded_times(field, flat_times, y)
+    field = replace(field, has_graph=slope.requires_grad)
+    problem = _Problem(field, y, flat_times, tolerances, method, control, tuple(events), dense, progress)
     wants_gradient = torch.is_grad_enabled() and (slope.requires_grad or y.requires_grad or exact is not None)
     if isinstance(method, SciPy):
         _refuse(wants_gradient or bool(events) or dense, "SciPy() has no gradients, events or dense output here.")
@@ -141,6 +156,7 @@ class _Problem:
     control: Control
     events: tuple[Event, ...]
     dense: bool
+    progress: Progress | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,18 +194,24 @@ def _by_steps(problem: _Problem, slope: Tensor, exact: Tensor | None, order: int
         stops=times[-1:] if stepper.interpolates else times[1:],
         watchers=[*watchers, outputs, *([interpolant] if interpolant else [])],
         try_step=Remade() if again else plain_attempt,
+        progress=problem.progress,
     )
     march.run(slope)
     found, states = tuple(w.occurrences() for w in watchers), outputs.states()
-    if again or isinstance(problem.method, Implicit):
-        states = unchanged(states, slope)
-        found = tuple(replace(o, t=unchanged(o.t, slope), y=unchanged(o.y, slope)) for o in found)
+    if again:
+        guard = Guard.over(slope, states, *(o.t for o in found))
+        states, found = guard(states), tuple(replace(o, t=guard(o.t), y=guard(o.y)) for o in found)
+        if interpolant is not None:
+            interpolant.guard = guard
     return _Found(states, march.status, _failures(march), dict(march.memory.tally), found, interpolant)
 
 
 def _by_scipy(problem: _Problem, method: SciPy) -> _Found:
-    tolerances = problem.tolerances
-    return _Found(*integrate(method, problem.field, problem.times, problem.y, tolerances.rtol, tolerances.atol))
+    control, tolerances = problem.control, problem.tolerances
+    if not isinstance(control, StepControl):
+        raise UnsupportedError("SciPy() chooses its steps by itself: control=StepControl(...) has its limits.")
+    given = (problem.field, problem.times, problem.y, tolerances.rtol, tolerances.atol, control, problem.progress)
+    return _Found(*integrate(method, *given))
 
 
 def _by_backsolve(problem: _Problem, gradient: Backsolve, slope: Tensor) -> _Found:
@@ -201,8 +223,16 @@ def _by_backsolve(problem: _Problem, gradient: Backsolve, slope: Tensor) -> _Fou
     method = Tsit5() if gradient.method is None else gradient.method
 
     def back(f: Callable[..., Tensor], z: Tensor, times: list[float]) -> Tensor:
-        with torch.no_grad():
-            return odeint(f, z, times, method=method, rtol=rtol, atol=atol).y[-1]
+        try:
+            with torch.no_grad():
+                control = StepControl(max_steps=_BACK_STEPS)
+                return odeint(f, z, times, method=method, rtol=rtol, atol=atol, control=control).y[-1]
+        except (ConvergenceError, NumericalError) as cause:
+            raise type(cause)(
+                f"The way back from t = {times[0]:.6g} to {times[1]:.6g}, of the state along with its adjoint, fails: "
+                "backwards the problem is stiff or unstable. Use gradient=Discrete(checkpoint=True), or more "
+                f"observation times. In the system of state, adjoint and parameters: {cause}"
+            ) from cause
 
     if isinstance(method, Implicit):
         raise UnsupportedError(
@@ -217,68 +247,15 @@ def _by_backsolve(problem: _Problem, gradient: Backsolve, slope: Tensor) -> _Fou
     return replace(found, states=with_adjoint(found.states, problem.y, times, problem.field, parameters, back, unit))
 
 
+def _needs_jacobian(method: Method | SciPy) -> bool:
+    if isinstance(method, SciPy):
+        return method.uses_jacobian
+    return isinstance(method, Implicit) and not isinstance(method.nonlinear, Functional) and method.diagonal is None
+
+
 def _refuse(unsupported: bool, why: str) -> None:
     if unsupported:
         raise UnsupportedError(why)
-
-
-def _times(t: Any, y0: Tensor) -> tuple[np.ndarray, Tensor | None]:
-    if not isinstance(y0, Tensor) or y0.ndim == 0 or y0.dtype not in _LEAST_RTOL:
-        came = f"{tuple(y0.shape)} {y0.dtype}" if isinstance(y0, Tensor) else type(y0).__name__
-        raise InputError(f"y0 must be a float32 or float64 tensor of shape (*batch, d), got {came}.")
-    exact = t if isinstance(t, Tensor) and t.requires_grad else None
-    try:
-        times = np.asarray(t.detach().cpu() if isinstance(t, Tensor) else t, dtype=np.float64)
-    except (TypeError, ValueError) as cause:
-        raise InputError(f"t must be times, (k,) or (k, *batch), got {t!r}.") from cause
-    batch = tuple(y0.shape[:-1])
-    if times.ndim == 0 or len(times) < 2 or times.shape[1:] not in ((), batch):
-        raise InputError(
-            f"t must hold two times at least, as (k,) or (k, *batch) = (k, {', '.join(map(str, batch))}), got shape "
-            f"{times.shape}."
-        )
-    steps = np.diff(times, axis=0)
-    if not np.isfinite(times).all() or not ((steps > 0).all() or (steps < 0).all()):
-        raise InputError(f"Times must be finite and strictly increasing or strictly decreasing, got {_short(times)}.")
-    return times, exact
-
-
-def _check_options(control: Any, gradient: Any, events: Any) -> None:
-    if not isinstance(control, Control):
-        raise InputError(f"control must be StepControl(...) or Fixed(step), got {control!r}.")
-    if not isinstance(gradient, Discrete | Backsolve):
-        raise InputError(f"gradient must be Discrete(...) or Backsolve(...), an object, got {gradient!r}.")
-    if isinstance(events, Event) or not all(isinstance(event, Event) for event in events):
-        raise InputError(f"events must be a list of Event(...), got {events!r}.")
-
-
-def _short(times: np.ndarray) -> str:
-    return np.array2string(times, threshold=10, edgeitems=3).replace("\n", "")
-
-
-def _check_inputs(y0: Tensor, times: np.ndarray, rtol: Any, atol: Any, context: Any, method: Any) -> None:
-    if not isinstance(method, Method | SciPy):
-        raise InputError(f"method must be an object such as Tsit5() or Kvaerno5(), got {method!r}.")
-    least = _LEAST_RTOL[y0.dtype]
-    if not (isinstance(rtol, int | float) and least <= rtol < 1):
-        raise InputError(f"rtol must be at least {least:g} in {y0.dtype} and below 1, got {rtol!r}.")
-    if y0.shape[-1] == 0:
-        raise InputError(f"y0 must have one state at least, got shape {tuple(y0.shape)}.")
-    if not bool(torch.isfinite(y0).all()):
-        raise InputError("y0 is not finite.")
-    if context is not None and (not isinstance(context, Tensor) or context.shape[:-1] != y0.shape[:-1]):
-        came = tuple(context.shape) if isinstance(context, Tensor) else type(context).__name__
-        raise InputError(f"context must be a tensor ({', '.join(map(str, y0.shape[:-1]))}, c), got {came}.")
-
-
-def _absolute(atol: Any, y: Tensor) -> Any:
-    found = torch.as_tensor(atol, dtype=y.dtype, device=y.device)
-    if found.ndim > 1 or (found.ndim == 1 and len(found) != y.shape[1]):
-        raise InputError(f"atol must be a number or {y.shape[1]} of them, one for each state, got {atol!r}.")
-    if not bool((torch.isfinite(found) & (found >= 0)).all()):
-        raise InputError(f"atol must be positive, got {atol!r}.")
-    # Where a state and its tolerance are both zero, something must be allowed; squares of its inverse must be finite.
-    return found.clamp_min(torch.finfo(y.dtype).tiny ** 0.25)
 
 
 def _failures(march: March) -> list[Failure]:

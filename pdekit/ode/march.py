@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pdekit.ode.control import Control, Fixed, StepControl, first_step
 from pdekit.ode.field import Field
+from pdekit.ode.field_check import check_alone
 from pdekit.ode.nonlinear.equation import column, indices, weighted_norm, where_rows
 from pdekit.ode.nonlinear.memory import Memory
 from pdekit.ode.status import Status
@@ -20,6 +21,9 @@ from pdekit.ode.stepper import Attempt, Stepper
 _ROUNDING = 10 * np.finfo(float).eps
 _UNSOLVED = 0.25  # how much shorter a step is tried where equations were not solved
 _NOT_FINITE = 0.1
+_LOOK_AGAIN = 4  # rows are looked at once more after 1, 4, 16, ... steps, and as long as there are two
+
+Progress = Callable[[float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +109,7 @@ class March:
         stops: The times at which steps must end, (k, samples), in order; the last is the end.
         watchers: Called with every accepted step.
         try_step: Makes one attempt, perhaps under a checkpoint.
+        progress: Called with the time covered and that to cover, summed over samples.
     """
 
     field: Field
@@ -116,6 +121,7 @@ class March:
     stops: np.ndarray
     watchers: list[Watcher]
     try_step: Callable[..., Attempt]
+    progress: Progress | None = None
     status: np.ndarray = fresh(init=False)
     reached: np.ndarray = fresh(init=False)
     last_step: np.ndarray = fresh(init=False)
@@ -145,8 +151,26 @@ class March:
             start = (self.field, self.t, self.y.detach(), slope.detach(), weights, span)
             self.h = first_step(self.control, *start, self.stepper.order)
         self._leave(self.t == self.stops[-1, self.field.rows], Status.SUCCESS)
+        begun, steps, look = self.reached.copy(), 0, 1
         while len(self.t):
+            steps += 1
+            if steps == look:
+                self._check_rows()
+                look *= _LOOK_AGAIN
             self._step()
+            if self.progress is not None:
+                self._report(begun)
+
+    def _check_rows(self) -> None:
+        """Rows that did not see one another at the start may do so later."""
+        if len(self.t) > 1:
+            with torch.no_grad():
+                check_alone(self.field, self.t, self.y, self.field._uncounted(self.t)(self.y))
+
+    def _report(self, begun: np.ndarray) -> None:
+        ends, now = self.stops[-1], self.stops[-1].copy()  # who has left has nothing more to do
+        now[self.field.rows] = self.t
+        self.progress(float(np.abs(now - begun).sum()), float(np.abs(ends - begun).sum()))  # type: ignore[misc]
 
     def _without(self, bad: np.ndarray, slope: Tensor) -> Tensor:
         """Leaves out samples where f is not finite at the start; the slope of the others, with a graph of its own."""
@@ -297,6 +321,8 @@ class March:
     def _leave_with(self, code: np.ndarray) -> None:
         """Samples with a code leave; the others go on."""
         rows, gone, keep = self.field.rows, np.flatnonzero(code >= 0), np.flatnonzero(code < 0)
+        if len(keep) <= 1:
+            self._check_rows()
         self.status[rows[gone]], self.reached[rows[gone]] = code[gone], self.t[gone]
         self.final.append((rows[gone], self.y[indices(gone, self.y)]))
         self.field = self.field.take(keep)
@@ -316,4 +342,4 @@ def plain_attempt(march: March, h: np.ndarray, weights: Tensor) -> Attempt:
     return march.stepper.attempt(march.field, march.t, march.y, h, march.history, march.memory, weights)
 
 
-__all__ = ["March", "Segment", "Tolerances", "Watcher", "plain_attempt"]
+__all__ = ["March", "Progress", "Segment", "Tolerances", "Watcher", "plain_attempt"]

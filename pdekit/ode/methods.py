@@ -12,6 +12,7 @@ from pdekit.ode import tableaus
 from pdekit.ode.multistep import Adams
 from pdekit.ode.nonlinear.ladder import Ladder
 from pdekit.ode.nonlinear.solvers import JacobiNewton, Solver
+from pdekit.ode.numbers_given import real, settle
 from pdekit.ode.radau import Radau
 from pdekit.ode.runge_kutta import DiagonallyImplicit, Explicit
 from pdekit.ode.stepper import Stepper
@@ -71,8 +72,7 @@ class Implicit(Method):
     def __post_init__(self) -> None:
         if not isinstance(self.nonlinear, Solver):
             raise InputError(f"nonlinear must be a solver such as Ladder() or JacobiNewton(), got {self.nonlinear!r}.")
-        if not 0 < self.accuracy < 1:
-            raise InputError(f"accuracy must be between 0 and 1, got {self.accuracy!r}.")
+        settle(self, accuracy=real(self.accuracy, "accuracy must be between 0 and 1", lambda x: 0 < x < 1))
 
     @property
     def diagonal(self) -> Callable[..., Tensor] | None:

@@ -1,12 +1,16 @@
 """States at the times that were asked for, and everywhere where that was asked for."""
 
+from collections.abc import Callable
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from pdekit.errors import InputError
 from pdekit.ode.field import Field
 from pdekit.ode.march import Segment
+from pdekit.ode.nonlinear.equation import indices
+from pdekit.ode.pieces import Pieces
 
 
 class Outputs:
@@ -83,6 +87,7 @@ class DenseOutput:
 
     def __init__(self) -> None:
         self._segments: list[Segment] = []
+        self.guard: Callable[[Tensor], Tensor] = lambda z: z  # what states pass on their way out
 
     def wants(self, rows: np.ndarray, t: np.ndarray, after: np.ndarray) -> bool:
         """Always."""
@@ -95,26 +100,30 @@ class DenseOutput:
         """Keeps the piece."""
         self._segments.append(segment)
 
-    def __call__(self, sample: int, times: np.ndarray) -> Tensor:
-        """The states of one sample, (k, d).
+    def __call__(self, samples: np.ndarray, times: np.ndarray) -> Tensor:
+        """The states of samples (m,), m > 0, each at a time of its own (m,): (m, d).
 
         Raises:
             InputError: If a time lies outside what was integrated.
         """
-        pieces = [(s, int(np.flatnonzero(s.rows == sample)[0])) for s in self._segments if sample in s.rows]
-        if not pieces:
-            raise InputError(f"Sample {sample} made no step.")
-        starts = np.array([s.t[i] for s, i in pieces])
-        first, last = starts[0], pieces[-1][0].until[pieces[-1][1]]
-        sign = 1.0 if last >= first else -1.0
-        outside = (sign * (times - first) < 0) | (sign * (times - last) > 0)
-        if outside.any():
-            raise InputError(
-                f"Sample {sample} was integrated from {first:g} to {last:g}, got t = {times[outside][0]:g}."
-            )
-        where = np.clip(np.searchsorted(sign * starts, sign * times, side="right") - 1, 0, len(pieces) - 1)
-        found = [pieces[p][0].at(np.array([pieces[p][1]]), np.array([t])) for p, t in zip(where, times, strict=True)]
-        return torch.cat(found)
+        piece = self._pieces.holding(samples, times)
+        segment, position = self._pieces.segment[piece], self._pieces.position[piece]
+        order = np.argsort(segment, kind="stable")
+        used, begin = np.unique(segment[order], return_index=True)
+        found = [
+            self._segments[k].at(position[which], times[which])
+            for k, which in zip(used, np.split(order, begin[1:]), strict=True)
+        ]
+        states = torch.cat(found)
+        return self.guard(states[indices(np.argsort(order), states)])
+
+    def ends(self, sample: int) -> np.ndarray:
+        """The times at which the steps of a sample begin, and where the last one ends; none if it made no step."""
+        return self._pieces.ends(sample)
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return Pieces.of(self._segments)
 
 
 __all__ = ["DenseOutput", "Outputs", "moved"]

@@ -1,26 +1,22 @@
 """The result of an integration."""
 
-import json
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pdekit.errors import DataError, InputError
+from pdekit.errors import InputError
 from pdekit.ode.counting import Counts
 from pdekit.ode.events import Occurrences
 from pdekit.ode.outputs import DenseOutput
 from pdekit.ode.status import Failure
+from pdekit.ode.storage import complete, counts_as_tensors, counts_from, read, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-FORMAT = "pdekit-solution"
-VERSION = "1.0"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,78 +59,77 @@ class Solution:
         )
 
     def at(self, t: Any) -> Tensor:
-        """The states between the output times, (k, *batch, d), at times (k,) within what was integrated.
+        """The states between the output times, (k, *batch, d).
+
+        Args:
+            t: Times within what was integrated, in any order: (k,), or with a row for each sample (k, *batch); or one
+                number. They get no gradients.
 
         Raises:
             InputError: If the solution was not asked for with dense=True, or a time lies outside.
         """
-        if self.interpolant is None:
+        times = _times(t, self.status.shape)
+        if self.interpolant is None and self.status.size:
             raise InputError("States between the output times need odeint(..., dense=True).")
-        times = np.atleast_1d(np.asarray(t.detach().cpu() if isinstance(t, Tensor) else t, dtype=float))
-        samples = int(np.prod(self.status.shape, dtype=int))
-        found = torch.stack([self.interpolant(i, times) for i in range(samples)], 1)
-        return found.reshape(len(times), *self.y.shape[1:])
+        if self.interpolant is None or times.size == 0:
+            return self.y.new_zeros(len(times), *self.y.shape[1:])
+        flat = np.broadcast_to(times.reshape(len(times), -1), (len(times), self.status.size))
+        samples = np.broadcast_to(np.arange(self.status.size), flat.shape)
+        return self.interpolant(samples.ravel(), flat.ravel()).reshape(len(times), *self.y.shape[1:])
 
-    def plot(self, *, samples: int = 5, components: int = 6) -> "Figure":
-        """The components over time, one panel each, for the first samples.
+    def plot(self, *, samples: int | Sequence[int] = 5, components: int | Sequence[int] = 6) -> "Figure":
+        """The components over time, one panel each: outputs, the curve between them if dense=True, and events.
+
+        Args:
+            samples: How many samples, from the first, or which: indices in the flat batch.
+            components: How many components, from the first, or which.
 
         Returns:
             A Matplotlib figure that belongs to no window; `.savefig(...)` writes it.
-        """
-        from matplotlib.figure import Figure
 
-        y = self.y.detach().cpu().double().reshape(len(self.t), -1, self.y.shape[-1])
-        t = self.t.detach().cpu().double().reshape(len(self.t), -1).expand(-1, y.shape[1])
-        count = min(components, y.shape[-1])
-        figure = Figure(figsize=(7, 1 + 1.5 * count), layout="constrained")
-        for i, axes in enumerate(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]):
-            for j in range(min(samples, y.shape[1])):
-                axes.plot(t[:, j], y[:, j, i], linewidth=1)
-            axes.set_ylabel(f"y{i + 1}")
-        axes.set_xlabel("t")
-        return figure
+        Raises:
+            InputError: If there are no such samples or components.
+        """
+        from pdekit.ode.picture import picture
+
+        return picture(self, samples, components)
 
     def save(self, path: str | Path) -> None:
-        """Write times, states, status and counts to a safetensors file, the rest as JSON in its header."""
-        from safetensors.torch import save
+        """Write times, states, status and counts to a safetensors file, the rest as JSON in its header.
 
-        about = {"format": FORMAT, "version": VERSION, "method": self.method, "rungs": self.rungs}
-        about |= {"status": self.status.tolist(), "failures": [str(f) for f in self.failures]}
-        tensors = {"t": self.t, "y": self.y} | {f"counts.{k}": torch.as_tensor(v) for k, v in self.counts}
-        content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {"solution": json.dumps(about)})
-        scratch = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
-        try:
-            scratch.write_bytes(content)
-            os.replace(scratch, path)
-        except OSError as error:
-            raise InputError(f"Can't write {path}: {error.strerror}.") from error
-        finally:
-            scratch.unlink(missing_ok=True)
+        Raises:
+            InputError: If it can't be written.
+        """
+        about = {"method": self.method, "rungs": self.rungs, "status": self.status.tolist()}
+        about["failures"] = [str(f) for f in self.failures]
+        write(path, "solution", about, {"t": self.t, "y": self.y} | counts_as_tensors(self.counts))
 
     @classmethod
     def load(cls, path: str | Path) -> "Solution":
         """Read what `save` wrote; failures, events and the interpolant are not in it.
 
         Raises:
+            InputError: If there is no such file.
             DataError: If the file is no such file, or was written by a later major version.
         """
-        from safetensors import SafetensorError, safe_open
+        about, tensors = read(path, "solution")
+        with complete(path):
+            status, counts = np.array(about["status"]), counts_from(tensors)
+            return cls(tensors["t"], tensors["y"], status, counts, about["method"], dict(about["rungs"]))
 
-        try:
-            with safe_open(Path(path), framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("solution", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError as error:
-            raise InputError(f"No such file: {path}") from error
-        except (SafetensorError, json.JSONDecodeError) as error:
-            raise DataError(f"{path} is not a saved solution: {error}") from error
-        if about.get("format") != FORMAT:
-            raise DataError(f"{path} is not a saved solution: its header has no {FORMAT} entry.")
-        version = str(about.get("version", ""))
-        if version.split(".")[0] != VERSION.split(".")[0]:
-            raise DataError(f"{path} has format version {version}; this pdekit reads {VERSION}. Use a newer pdekit.")
-        counts = Counts(**{k[7:]: v.numpy() for k, v in tensors.items() if k.startswith("counts.")})
-        return cls(tensors["t"], tensors["y"], np.array(about["status"]), counts, about["method"], dict(about["rungs"]))
+
+def _times(t: Any, batch: tuple[int, ...]) -> np.ndarray:
+    try:
+        given = np.asarray(t.detach().cpu() if isinstance(t, Tensor) else t)
+        times = given.astype(float, casting="same_kind") if given.size else np.zeros(given.shape)
+    except (TypeError, ValueError, RuntimeError) as cause:
+        raise InputError(f"t must be times, numbers (k,) or (k, *batch), got {t!r}.") from cause
+    times = np.atleast_1d(times)
+    if times.shape[1:] not in ((), batch):
+        raise InputError(f"t must be times (k,) or (k, *batch) = {('k', *batch)}, got shape {times.shape}.")
+    if not np.isfinite(times).all():
+        raise InputError(f"t must be times that are finite, got {times[~np.isfinite(times)][0]}.")
+    return times
 
 
 __all__ = ["Solution"]

@@ -1,5 +1,7 @@
 """Adaptive steps: accuracy, independence of samples, times, shapes and dtypes."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,12 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 import pdekit as pk
+from pdekit.errors import InputError
 from pdekit.ode import (
     RK4,
     TRBDF2,
     AdamsBashforthMoulton,
+    Discrete,
     Dopri5,
     Euler,
     Fixed,
@@ -247,3 +251,42 @@ def test_no_step_is_shorter_than_min_step():
 def test_a_batch_of_no_samples():
     sol = pk.odeint(lambda t, y: -y, torch.zeros(0, 2, dtype=F64), [0.0, 1.0])
     assert sol.y.shape == (2, 0, 2)
+
+
+@pytest.mark.parametrize("name", ["first_step", "min_step", "max_step", "safety", "integral", "least", "most"])
+@pytest.mark.parametrize("value", ["a", np.nan, [0.1], True, -1.0], ids=str)
+def test_lengths_of_steps_that_are_none(name, value):
+    with pytest.raises(InputError, match=name):
+        StepControl(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["a", np.nan, 2.5, np.inf, True, 0, None], ids=str)
+def test_numbers_of_steps_that_are_none(value):
+    for option in (StepControl, lambda **o: Fixed(0.1, **o)):
+        with pytest.raises(InputError, match="max_steps"):
+            option(max_steps=value)
+
+
+def test_options_that_are_no_numbers():
+    for step in ("a", None, np.inf, torch.ones(2), True):
+        with pytest.raises(InputError, match="step"):
+            Fixed(step)
+    for accuracy in ("a", None, np.nan, np.array([0.1, 0.2])):
+        with pytest.raises(InputError, match="accuracy"):
+            Kvaerno5(accuracy=accuracy)
+    for order in ("1", True, np.array([1, 2]), 1.5):
+        with pytest.raises(InputError, match="order"):
+            Discrete(order=order)
+    with pytest.raises(InputError, match="checkpoint"):
+        Discrete(checkpoint="yes")
+
+
+def test_numbers_of_other_libraries_are_numbers():
+    quarter, hundred = np.float32(0.25), np.int64(100)
+    y0 = torch.ones(2, 1, dtype=F64)
+    method = ImplicitEuler(accuracy=np.float32(0.01))
+    one = pk.odeint(lambda t, y: -y, y0, [0.0, 1.0], method=method, control=Fixed(quarter, max_steps=hundred))
+    assert one.y[-1].numpy() == pytest.approx(0.8**4, abs=1e-7)
+    steps = StepControl(first_step=Fraction(1, 4), max_step=quarter, min_step=np.float32(0), max_steps=hundred)
+    assert pk.odeint(lambda t, y: -y, y0, [0.0, 1.0], control=steps, gradient=Discrete(order=np.int64(2))).success
+    assert repr(Fixed(quarter)) == "Fixed(step=0.25, max_steps=10000000)"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pdekit as pk
-from pdekit.errors import ConvergenceError, InputError
+from pdekit.errors import ConvergenceError, DataError, InputError
 from pdekit.nets import HollowNet
 from pdekit.ode import (
     AdamsBashforthMoulton,
@@ -16,11 +16,14 @@ from pdekit.ode import (
     Functional,
     ImplicitEuler,
     JacobiNewton,
+    Kvaerno3,
     Kvaerno5,
     Ladder,
     Newton,
     NewtonKrylov,
     RadauIIA5,
+    Root,
+    Solution,
     StepControl,
     autonomous,
     solve_root,
@@ -311,3 +314,149 @@ def test_an_infinite_slope_is_no_convergence():
     method = AdamsBashforthMoulton(nonlinear=JacobiNewton())
     sol = pk.odeint(lambda t, y: torch.sqrt(4 - y), y0, [0.0, 1.0], method=method, control=StepControl(first_step=1.0))
     assert float(sol.y[-1]) == pytest.approx(3.75, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"restarts": "a"}, "restarts must be a whole number, at least 1"),
+        ({"restarts": 0}, "restarts"),
+        ({"restarts": 2.0}, "restarts"),
+        ({"order": 3}, "order must be 1 or 2"),
+        ({"order": "1"}, "order"),
+        ({"rtol": "a"}, "rtol"),
+        ({"atol": np.nan}, "atol"),
+        ({"rtol": True}, "rtol"),
+    ],
+    ids=str,
+)
+def test_options_of_roots_are_checked(options, match):
+    with pytest.raises(InputError, match=match):
+        solve_root(lambda z: z - 1, torch.zeros(1, dtype=F64), **options)
+
+
+def test_options_of_roots_may_be_numbers_of_other_libraries():
+    options = {"restarts": np.int64(5), "order": np.int64(2), "rtol": np.float32(1e-6), "atol": 0}
+    root = solve_root(lambda z: z**2 - z, torch.full((2, 1), 3.0, dtype=F64), method=Newton(np.int64(8)), **options)
+    assert root.z.flatten().tolist() == pytest.approx([1, 1])
+    assert solve_root(lambda z: z, torch.zeros(1, dtype=F64), atol=0).converged  # 0 within a tolerance of 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Ladder(dense_below="a"),
+        lambda: Ladder(dense_below=-1),
+        lambda: Ladder(dense_most=2.5),
+        lambda: Ladder(patience=0),
+        lambda: Newton(most="a"),
+        lambda: NewtonKrylov(directions=None),
+        lambda: JacobiNewton(closed_form=3),
+        lambda: Ladder(closed_form="diagonal"),
+    ],
+)
+def test_options_of_solvers_that_are_none(make):
+    with pytest.raises(InputError, match=r"must be a (whole number|function)"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "z0", [torch.tensor([torch.nan], dtype=F64), torch.zeros(2, 0, dtype=F64)], ids=["nan", "none"]
+)
+def test_starts_of_roots_that_are_none(z0):
+    with pytest.raises(InputError, match="z0"):
+        solve_root(lambda z: z - 1, z0)
+
+
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (lambda z: None, "got NoneType"),
+        (lambda z: z.detach().numpy(), "got ndarray"),
+        (lambda z: z[..., :1], "shape"),
+        (lambda t, z: z, "raises TypeError"),
+    ],
+)
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_errors_of_roots_speak_of_their_function(function, match, batch):
+    with pytest.raises(InputError, match=match) as caught:
+        solve_root(function, torch.ones(*batch, 2, dtype=F64))
+    assert "F(z)" in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("f(t, y)", "odeint", "autonomous", "unsqueeze"))
+
+
+@pytest.mark.parametrize("n", [2, 40])
+def test_a_singular_jacobian_is_named(n):
+    def twice(z):  # the sum and nothing else: a plane of roots
+        return (z.sum(-1, keepdim=True) - 1).expand_as(z)
+
+    with pytest.raises(ConvergenceError, match="singular"):
+        solve_root(twice, torch.zeros(n, dtype=F64))
+    with pytest.raises(ConvergenceError, match="Try another z0") as caught:
+        solve_root(lambda z: z**2 + 1, torch.ones(1, n, dtype=F64))
+    assert "singular" not in str(caught.value)
+
+
+def test_an_empty_batch_of_roots():
+    root = solve_root(lambda z: z - 1, torch.zeros(0, 2, dtype=F64))
+    assert root.z.shape == (0, 2)
+    assert repr(root).startswith("Root(0 of 0 found")
+
+
+def test_a_root_comes_back_from_its_file(tmp_path):
+    root = solve_root(lambda z: z**2 - 2, torch.ones(2, 3, 1, dtype=F64))
+    root.save(tmp_path / "r")
+    back = Root.load(tmp_path / "r")
+    assert torch.equal(back.z, root.z)
+    assert repr(back) == repr(root)
+    assert back.converged.dtype == bool
+    with pytest.raises(DataError, match="not a saved solution"):
+        Solution.load(tmp_path / "r")
+
+
+WRONG = [
+    (lambda *a: -2.0 * a[-1], "component 0.*instead of"),
+    (lambda *a: a[-1][..., :1], "shape"),
+    (lambda *a: None, "got NoneType"),
+    (lambda *a: 1 / 0, "raises ZeroDivisionError"),
+]
+
+
+@pytest.mark.parametrize("solver", [JacobiNewton, Anderson, NewtonKrylov, Ladder], ids=lambda s: s.__name__)
+@pytest.mark.parametrize(("diagonal", "match"), WRONG)
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_a_wrong_diagonal_in_closed_form_is_refused(solver, diagonal, match, batch):
+    z0 = torch.ones(*batch, 3, dtype=F64)
+    with pytest.raises(InputError, match=rf"(?s)closed_form.*{match}"):
+        solve_root(lambda z: z + z**3 - 1, z0, method=solver(closed_form=diagonal))
+
+
+def test_a_closed_form_is_checked_in_large_systems_by_some_of_its_entries():
+    def function(z):
+        return 3 * z - z.roll(1, -1) - 1
+
+    def diagonal(z):
+        return torch.full_like(z, 3.0)
+
+    z0 = torch.zeros(4, 5_000, dtype=F64)
+    assert solve_root(function, z0, method=JacobiNewton(most=40, closed_form=diagonal)).converged.all()
+    with pytest.raises(InputError, match="closed_form"):
+        solve_root(function, z0, method=JacobiNewton(closed_form=lambda z: diagonal(z) + 1e-6))
+
+
+def test_a_wrong_diagonal_in_closed_form_is_refused_by_odeint():
+    def f(t, y, context):
+        return -context * (y - torch.cos(t)) + y.roll(1, -1)
+
+    rate = torch.tensor([[50.0], [70.0]], dtype=F64)
+    options = {"context": rate, "rtol": 1e-4}
+    for diagonal, right in (
+        (lambda t, y, context: -context + 0 * y, True),
+        (lambda t, y, context: 0 * y - 50.0, False),
+    ):
+        method = Kvaerno3(nonlinear=JacobiNewton(closed_form=diagonal))
+        if right:
+            assert pk.odeint(f, torch.ones(2, 3, dtype=F64), [0.0, 0.1], method=method, **options).success
+        else:
+            with pytest.raises(InputError, match="component 0 of sample 1 it is -50 instead of -70"):
+                pk.odeint(f, torch.ones(2, 3, dtype=F64), [0.0, 0.1], method=method, **options)

@@ -116,6 +116,41 @@ def test_what_is_no_event():
         Event(lambda t, y: y, direction=2)
     with pytest.raises(InputError, match="one number per sample"):
         pk.odeint(lambda t, y: -y, torch.ones(1, dtype=F64), [0.0, 1.0], events=[Event(lambda t, y: y)])
+    for direction in ([1, -1], np.array([1, -1]), torch.ones(2), True):
+        with pytest.raises(InputError, match="for all samples"):
+            Event(lambda t, y: y, direction=direction)
+    with pytest.raises(InputError, match="terminal"):
+        Event(lambda t, y: y, terminal=3)
+
+
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (lambda t, y: y[..., 0] > 0.5, "changes its sign"),
+        (lambda t, y: float(y.sum()) - 0.5, "a tensor.*got float"),
+        (lambda t, y: None, "a tensor.*got NoneType"),
+        (lambda t, y: y[..., 0].detach().numpy(), "a tensor.*got ndarray"),
+        (lambda t, y: y[..., 0] + 1j, "complex"),
+    ],
+)
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_an_event_must_be_a_number_that_changes_its_sign(function, match, batch):
+    with pytest.raises(InputError, match=match):
+        pk.odeint(lambda t, y: -y, torch.ones(*batch, 1, dtype=F64), [0.0, 1.0], events=[Event(function)])
+
+
+def test_occurrences_of_one_sample_are_in_the_order_of_integration():
+    y0 = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=F64).expand(2, 2, 2)
+    event = Event(lambda t, y: y[..., 0], terminal=False)
+    sol = pk.odeint(
+        lambda t, y: torch.stack([-y[..., 1], y[..., 0]], -1), y0, [0.0, -9.0], events=[event],
+        control=StepControl(max_step=0.5),
+    )  # fmt: skip
+    found = sol.events[0]
+    for i in range(4):
+        assert (np.diff(found.t[found.sample == i]) < 0).all()
+    where = np.unravel_index(found.sample, sol.status.shape)
+    assert {tuple(map(int, pair)) for pair in zip(*where, strict=True)} == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
 def ramp(**options):
@@ -143,3 +178,9 @@ def test_the_parameter_of_an_event_gets_its_gradient():
     )
     assert sol.events[0].t.requires_grad
     assert float(torch.autograd.grad(sol.events[0].t.sum(), level)[0]) == pytest.approx(-2, rel=1e-6)
+
+
+def test_an_event_function_that_is_nan_is_refused():
+    event = Event(lambda t, y: torch.log(y[..., 0] - 0.5))
+    with pytest.raises(pk.errors.NumericalError, match="NaN"):
+        pk.odeint(lambda t, y: -y, torch.ones(2, 1, dtype=torch.float64), [0.0, 3.0], events=[event])

@@ -1,5 +1,7 @@
 """SciPy's methods behind the same door, and what a solution can do."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -147,3 +149,88 @@ def test_the_plot_has_a_panel_for_each_component():
     assert len(figure.axes) == 2
     assert all(len(axes.lines) == 2 for axes in figure.axes)
     assert len(solved().plot(samples=1, components=1).axes) == 1
+
+
+def spread(**options):
+    """Samples that take steps of their own."""
+    y0 = torch.linspace(0.2, 3.0, 14, dtype=F64).reshape(7, 2)
+    return pk.odeint(oscillator, y0, [0.0, 0.5, 2.0], dense=True, **options)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_many_states_at_once_are_those_one_by_one(backwards):
+    sol = spread() if not backwards else pk.odeint(oscillator, Y0, [1.0, -1.0], dense=True)
+    ends = np.array([s.t[0] for s in sol.interpolant._segments])  # ends of steps, outputs and what lies between
+    times = np.random.default_rng(0).permutation(
+        np.concatenate([ends, sol.t.numpy(), float(sol.t[-1]) * np.linspace(0, 1)])
+    )
+    one_by_one = torch.cat([sol.at(t) for t in times])
+    # The same numbers but for the order of sums of at most six powers.
+    torch.testing.assert_close(sol.at(times), one_by_one, rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(sol.at(sol.t)[[0, -1]], sol.y[[0, -1]], rtol=0, atol=0)
+
+
+def test_twenty_thousand_states_take_no_time():
+    sol, started = spread(), time.perf_counter()
+    assert sol.at(np.linspace(0, 2, 20_000)).shape == (20_000, 7, 2)
+    assert time.perf_counter() - started < 1  # 3 s for each of the seven samples, one by one
+
+
+def test_each_sample_may_have_its_own_times_between():
+    sol = spread()
+    times = torch.rand(5, 7, dtype=F64, generator=torch.Generator().manual_seed(0))
+    each = torch.stack([sol.at(times[:, i])[:, i] for i in range(7)], 1)
+    torch.testing.assert_close(sol.at(times), each, rtol=1e-14, atol=1e-14)
+
+
+def test_times_between_that_are_none():
+    sol = spread()
+    assert sol.at([]).shape == (0, 7, 2)
+    for times in ("soon", None, ["a"], [0.1, np.nan], [[0.1, 0.2]], [1j], {}):
+        with pytest.raises(InputError, match="times"):
+            sol.at(times)
+    none = pk.odeint(oscillator, Y0[:0], [0.0, 1.0], dense=True)
+    assert none.at([0.5]).shape == (1, 0, 2)
+
+
+def test_the_plot_shows_outputs_the_curve_between_and_what_happened():
+    event = pk.ode.Event(lambda t, y: y[..., 0] - 0.5, terminal=True)
+    y0 = torch.tensor([[1.0], [0.4]], dtype=F64)
+    sol = pk.odeint(lambda t, y: -y, y0, [0.0, 0.5, 3.0], events=[event], dense=True)
+    figure = sol.plot()
+    (axes,) = figure.axes
+    curve = axes.lines[0].get_xydata()
+    assert len(curve) > 50
+    assert curve[-1] == pytest.approx([np.log(2), 0.5], rel=1e-4)
+    texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert texts == ["sample 0", "sample 1", "event 0"]
+    assert axes.get_xlabel() == "t"
+    failed = pk.odeint(lambda t, y: y**2, torch.ones(1, dtype=F64), [0.0, 0.5, 2.0], raise_on_failure=False)
+    (legend,) = failed.plot().legends
+    assert legend.get_texts()[0].get_text() == f"ends: {failed.status}"
+
+
+def test_samples_and_components_of_a_plot_are_chosen_by_number():
+    sol = spread()
+    figure = sol.plot(samples=[6, 2], components=[1])
+    assert [axes.get_ylabel() for axes in figure.axes] == ["y2"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sample 6", "sample 2"]
+    assert len(sol.plot(components=np.int64(1)).axes) == 1
+    for options in ({"components": [2]}, {"components": 0}, {"components": "y1"}, {"components": []}, {"samples": -1}):
+        with pytest.raises(InputError, match=next(iter(options))):
+            sol.plot(**options)
+    for options in ({"samples": 2.5}, {"samples": [7]}, {"samples": [True]}, {"samples": None}):
+        with pytest.raises(InputError, match="samples"):
+            sol.plot(**options)
+
+
+def test_paths_that_are_none(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (None, 3, "", tmp_path, tmp_path / "file" / "x", "a\0b", tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match=r"path|Can't write"):
+            solved().save(path)
+    with pytest.raises(InputError, match=rf"no folder {tmp_path / 'no' / 'folder'}"):
+        solved().save(tmp_path / "no" / "folder" / "s")
+    for path in (None, "", tmp_path, tmp_path / "file" / "x"):
+        with pytest.raises(InputError):
+            Solution.load(path)

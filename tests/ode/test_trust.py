@@ -77,6 +77,7 @@ def test_a_stagnated_krylov_iteration_finds_no_root(size):
     assert not root.converged.any() or root.residual.max() < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tol", [1e-3, 1e-4])
 def test_a_root_is_one_or_is_not_called_one(tol):
     n = 640  # -z'' = 1 with z = 0 at both ends: one cell per iteration learns of the ends
@@ -309,5 +310,44 @@ def test_a_parameter_that_changes_before_its_gradient_is_refused(method, gradien
     assert float(found) == pytest.approx(-math.exp(-1), rel=1e-5)
     with torch.no_grad():
         p.mul_(5)
-    with pytest.raises(pk.errors.InputError, match="changed after the integration"):
+    with pytest.raises(pk.errors.InputError, match="changed after it was used"):
         end.backward()
+
+
+def slope_after_a_change(value, parameter):
+    with torch.no_grad():
+        parameter.mul_(5)
+    with pytest.raises(pk.errors.InputError, match="was changed"):
+        torch.autograd.grad(value, parameter)
+
+
+def test_a_change_is_noticed_between_the_times_too():
+    rate = torch.tensor(1.0, dtype=F64, requires_grad=True)
+    found = pk.odeint(lambda t, y: -rate * y, torch.ones(1, dtype=F64), [0.0, 1.0], method=Kvaerno5(), dense=True)
+    slope_after_a_change(found.at(0.5).sum(), rate)
+
+
+def test_a_change_is_noticed_by_roots():
+    scale = torch.tensor(2.0, dtype=F64, requires_grad=True)
+    slope_after_a_change(pk.ode.solve_root(lambda z: scale * z**2 - 2, torch.ones(1, dtype=F64)).z.sum(), scale)
+
+
+def test_a_change_between_two_derivatives_is_noticed():
+    rate = torch.tensor(1.0, dtype=F64, requires_grad=True)
+    end = pk.odeint(
+        lambda t, y: -rate * y,
+        torch.ones(1, dtype=F64),
+        [0.0, 1.0],
+        method=Kvaerno5(),
+        gradient=pk.ode.Discrete(order=2),
+    ).y[-1]
+    (first,) = torch.autograd.grad(end.sum(), rate, create_graph=True)
+    slope_after_a_change(first, rate)
+
+
+def test_a_change_of_what_is_used_later_only_is_noticed():
+    rate = torch.tensor(1.0, dtype=F64, requires_grad=True)
+    end = pk.odeint(
+        lambda t, y: -rate * y if float(t) > 0.1 else -y, torch.ones(1, dtype=F64), [0.0, 1.0], method=Kvaerno5()
+    ).y[-1]
+    slope_after_a_change(end.sum(), rate)

@@ -11,6 +11,9 @@ from torch import Tensor
 from pdekit import ode
 from pdekit.errors import NumericalError
 from pdekit.ode import tableaus
+from pdekit.ode.counting import Counts
+from pdekit.ode.field import Field
+from pdekit.ode.inside import defect
 from pdekit.ode.tableau import Tableau
 from pdekit.testing import CheckFailure
 
@@ -232,6 +235,30 @@ def events() -> None:
         raise CheckFailure("Event", f"a terminal event ends with the status {sol.status[0]}")
 
 
+def _attracted(t: Tensor, y: Tensor) -> Tensor:
+    """Very soon cos t: steps are as long as what happens within them allows."""
+    return -1e6 * (y - torch.cos(t)) * (1 + y**2) - torch.sin(t)
+
+
+def between() -> None:
+    """A polynomial has the defect of its slope; events and dense output are as accurate as the ends of long steps."""
+    t, h, theta = np.array([0.5, -1.0]), np.array([0.4, -0.7]), 0.3
+    a, b = column(*t), column(*h)
+    polynomial = torch.stack([3 * a**2 * b, 3 * a * b**2, b**3], 1)  # (t + theta h)^3 - t^3
+    field = Field(lambda t, y: 3 * t**2 + 7 * (y - t**3) + 2, Counts.none(2), np.arange(2))
+    closely(
+        "the defect of t^3 where its slope is 2 too small", defect(field, t, a**3, h, polynomial, theta), 2 * b, 1e-12
+    )
+    falling, times = ode.Event(lambda t, y: y[..., 0], terminal=False, direction=-1), torch.linspace(0.1, 3.9, 80)
+    options: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5, "control": _STEPS}
+    for method in (ode.Kvaerno5(), ode.RadauIIA5()):
+        one, end = column(1.0), [0.0, 4.0]
+        sol = ode.odeint(_attracted, one, end, method=method, events=[falling], **options)
+        closely(f"{method}: events of a stiff problem", sol.events[0].t, [0.5 * math.pi], 1e-4)
+        sol = ode.odeint(_attracted, one, end, method=method, dense=True, **options)
+        closely(f"{method}: a stiff problem between steps", sol.at(times)[:, 0, 0], times.cos(), 1e-4)
+
+
 CHECKS = {
     "tableaus": butcher_tableaus,
     "events": events,
@@ -239,6 +266,7 @@ CHECKS = {
     "Adams": adams,
     "outputs": outputs,
     "stiffness": stiffness,
+    "between steps": between,
     "tolerances": tolerances,
     "samples": samples,
     "directions": directions,

@@ -207,6 +207,34 @@ INTEGRATORS = in_area(
         "_HALVINGS = 6",
         "An event's time is that of a nearby point.",
     ),
+    (
+        "defect-dropped",
+        "ode.inside",
+        "return column(h, y) * field(t + theta * h, y.detach() + rise) - slope",
+        "return 0 * slope",
+        "Nothing is known of the error between the ends of steps.",
+    ),
+    (
+        "defect-of-another-slope",
+        "ode.inside",
+        "powers * theta ** (powers - 1.0)",
+        "theta ** (powers - 1.0)",
+        "The slope of a step's polynomial without the factors of its powers.",
+    ),
+    (
+        "smaller-error-counts",
+        "ode.inside",
+        "weighted_norm(one, weights) >= weighted_norm(other, weights)",
+        "weighted_norm(one, weights) <= weighted_norm(other, weights)",
+        "Of the errors at the end of a step and within it the smaller counts.",
+    ),
+    (
+        "defect-not-for-events",
+        "ode.integration",
+        "inside=bool(problem.events) or problem.dense)",
+        "inside=problem.dense)",
+        "Events are looked for in steps whose states between the ends may be anything.",
+    ),
 )
 
 __all__ = ["INTEGRATORS"]

@@ -88,6 +88,76 @@ SOLVERS = in_area(
         "done |= size <= limit",
         "Anderson's iteration stops at a small increment, however slowly the plain one contracts.",
     ),
+    (
+        "filter-by-the-diagonal",
+        "ode.filtering",
+        "return found.x\n    if dim > _DENSE:",
+        "return inverse(error)\n    if dim > _DENSE:",
+        "Errors are filtered by the preconditioner of GMRES alone: a diagonal, or an old Jacobian.",
+    ),
+    (
+        "filter-by-an-old-matrix",
+        "ode.filtering",
+        'if memory.is_confirmed("matrix"):',
+        'if memory.knows("matrix"):',
+        "Errors are filtered by a Jacobian of an earlier step, of which nothing says that it still holds.",
+    ),
+    (
+        "filter-unproven",
+        "ode.filtering",
+        "found.error <= 2 * _RTOL * found.size",
+        "found.error <= np.inf",
+        "Errors are filtered by an iteration that stopped early.",
+    ),
+    (
+        "filter-twice",
+        "ode.filtering",
+        "gmres(product, error, inverse,",
+        "gmres(product, inverse(error), inverse,",
+        "Errors are filtered twice, and are too small.",
+    ),
+    (
+        "root-unconfirmed",
+        "ode.nonlinear.root",
+        "finite & (size + off <= 1)",
+        "finite",
+        "A root is what a solver calls one.",
+    ),
+    (
+        "root-confirmed-by-halves",
+        "ode.nonlinear.root",
+        "finite & (size + off <= 1)",
+        "finite & (size <= 1)",
+        "A root is confirmed by a linear system that was not solved.",
+    ),
+    (
+        "root-of-another-sample",
+        "ode.nonlinear.root",
+        "some, z = equation.take(at), outcome.z",
+        "some, z = equation.take(np.arange(len(at))), outcome.z",
+        "Roots are confirmed by the equations of other samples.",
+    ),
+    (
+        "zeros-unchecked",
+        "ode.sparsity",
+        "return jacobian if bool(((jacobian @ probe - found[-1]).abs() <= allowed).all()) else None",
+        "return jacobian",
+        "Entries of Jacobians that were zero once are zero for ever.",
+    ),
+    (
+        "zeros-transposed",
+        "ode.sparsity",
+        "pattern = torch.as_tensor(self._pattern, device=y.device)",
+        "pattern = torch.as_tensor(self._pattern.T, device=y.device)",
+        "Rows and columns of the known zeros are mixed up: the check refuses every compressed Jacobian.",
+    ),
+    (
+        "columns-clash",
+        "ode.sparsity",
+        "clash = pattern.T.astype(np.float32) @ pattern.astype(np.float32) > 0",
+        "clash = pattern | pattern.T",
+        "Columns with a row in common share a product.",
+    ),
 )
 
 SENSITIVITIES = in_area(
@@ -95,8 +165,8 @@ SENSITIVITIES = in_area(
     (
         "transposed-solve-not-transposed",
         "ode.implicit_function",
-        "ctx.system, not ctx.transposed, ctx.order, False)",
-        "ctx.system, ctx.transposed, ctx.order, False)",
+        "ctx.system, not ctx.transposed, ctx.order, False, ctx.guard)",
+        "ctx.system, ctx.transposed, ctx.order, False, ctx.guard)",
         "The implicit function theorem with M^-1 in place of M^-T.",
     ),
     (
@@ -217,6 +287,13 @@ SENSITIVITIES = in_area(
         "Occurrences(segment.rows[which], first_order(t), first_order(y))",
         "Occurrences(segment.rows[which], t, y)",
         "Second derivatives of events come out wrong instead of being refused.",
+    ),
+    (
+        "changed-parameter-unnoticed",
+        "ode.leaves",
+        "if leaf._version != version]",
+        "if leaf._version < version]",
+        "Gradients after a parameter has changed are those of another field.",
     ),
 )
 

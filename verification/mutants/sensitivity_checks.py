@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pdekit import ode
-from pdekit.errors import UnsupportedError
+from pdekit.errors import InputError, UnsupportedError
 from pdekit.testing import CheckFailure
 from verification.mutants.integrator_checks import closely, column
 
@@ -229,8 +229,31 @@ def _same(what: str, found: Tensor, true: Tensor, x: Tensor) -> None:
     closely(f"the gradient of {what}", one, other, 1e-6)
 
 
+def changes() -> None:
+    """Gradients of y' = -p y at 1 are -p exp(-p), and are refused once p has changed."""
+    for method, gradient in ((ode.Kvaerno5(), ode.Discrete()), (ode.Tsit5(), ode.Discrete(checkpoint=True))):
+        p = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
+        event = ode.Event(lambda t, y: y[..., 0] - 0.5, terminal=False)
+        options: dict[str, Any] = {"gradient": gradient, "events": [event], "rtol": 1e-7, "control": _STEPS}
+        sol = ode.odeint(lambda t, y, p=p: -p * y, column(1.0), [0.0, 1.0], method=method, **options)
+        values = {"the end": (sol.y[-1, 0], -math.exp(-1)), "an event": (sol.events[0].t, -math.log(2.0))}
+        for what, (value, true) in values.items():
+            closely(
+                f"{method}: the gradient of {what}", torch.autograd.grad(value, p, retain_graph=True)[0], true, 1e-4
+            )
+        with torch.no_grad():
+            p.mul_(5)
+        for what, (value, _) in values.items():
+            try:
+                torch.autograd.grad(value, p, retain_graph=True)
+            except InputError:
+                continue
+            raise CheckFailure("odeint", f"{method}: the gradient of {what} is not refused after its parameter changed")
+
+
 CHECKS = {
     "gradients of events": events,
+    "changed parameters": changes,
     "gradients past rejected steps": rejections,
     "backsolve": backsolve,
     "first derivatives": first_order,

@@ -1,5 +1,8 @@
 """The checks of solvers of equations: Jacobians against differences, GMRES and roots against dense algebra."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,10 +12,14 @@ from torch import Tensor
 from pdekit import ode
 from pdekit.ode.counting import Counts
 from pdekit.ode.field import Field
-from pdekit.ode.nonlinear.equation import Map, weighted_norm
+from pdekit.ode.filtering import damped
+from pdekit.ode.nonlinear.equation import Equation, Map, weighted_norm
 from pdekit.ode.nonlinear.gmres import gmres
-from pdekit.ode.nonlinear.memory import Memory
+from pdekit.ode.nonlinear.memory import Kind, Memory
+from pdekit.ode.nonlinear.outcome import Outcome
+from pdekit.ode.nonlinear.solvers import Solver
 from pdekit.ode.radau import RadauEquation, RadauSystem
+from pdekit.ode.sparsity import group_columns
 from pdekit.ode.stage import StageEquation, StageSystem
 from pdekit.testing import CheckFailure
 from verification.mutants.integrator_checks import closely, coupled
@@ -124,6 +131,107 @@ def convergence() -> None:
                     raise CheckFailure("solver", f"{what}: converged with an error of {error:.3g} tolerances")
 
 
-CHECKS = {"GMRES": krylov, "Jacobians": jacobians, "inverses": inverses, "roots": convergence}
+def _ring(d: int, rate: float) -> tuple[StageEquation, Tensor]:
+    """The equation of a stage of diffusion on a ring, and its matrix."""
+    field = Field(
+        lambda t, y: rate * (y.roll(1, -1) + y.roll(-1, -1) - 2 * y) - y,
+        Counts.none(2),
+        np.arange(2),
+        diagonal_of=lambda t, y: torch.full_like(y, -2 * rate - 1),
+    )
+    eye, zero = torch.eye(d, dtype=torch.float64), torch.zeros(2, d, dtype=torch.float64)
+    jacobian = rate * (eye.roll(1, -1) + eye.roll(-1, -1) - 2 * eye) - eye
+    return StageEquation(StageSystem(field, np.zeros(2), np.full(2, 0.1)), zero, zero + 1), eye - 0.1 * jacobian
+
+
+def filters() -> None:
+    """Errors are filtered by M^-1, whatever was known of another M; hard large systems keep theirs as they are."""
+    kinds: tuple[tuple[int, tuple[Kind | None, ...]], ...] = (
+        (8, (None, "matrix")),
+        (100, (None, "diagonal", "matrix")),
+        (700, (None, "diagonal")),
+    )
+    for d, known in kinds:
+        error = _random(2, d)
+        for rate, kind in product((3.0, 1e5), known):
+            (equation, m), memory = _ring(d, rate), Memory(2)
+            if kind is not None:
+                memory.inverse(kind, _ring(d, 100.0)[0], error)
+            memory.begin_step()
+            times = equation.product(error)
+            found = damped(error, equation.weights, equation=equation, at=error, product=times, memory=memory)
+            true = error if d == 700 and rate > 3 else torch.linalg.solve(m, error.mT).mT
+            off = weighted_norm(found - true, equation.weights) / weighted_norm(true, equation.weights)
+            closely(f"a filtered error, {d} unknowns, rate {rate:g}, known: {kind}", off, 0 * off, 0.05)
+
+
+@dataclass(frozen=True)
+class _Believing(Solver):
+    """Takes its start for a root of the last sample."""
+
+    closed_form: Callable[..., Tensor] | None = None
+
+    @property
+    def diagonal(self) -> Callable[..., Tensor] | None:
+        return self.closed_form
+
+    def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
+        outcome = Outcome.at(z)
+        outcome.converged[-1] = True
+        return outcome
+
+
+def confirmation() -> None:
+    """What a solver calls a root is one, or is found, or is refused where linear systems can't be solved."""
+    squares = torch.tensor([[2.0], [3.0], [5.0]], dtype=torch.float64)
+    root = ode.solve_root(
+        lambda z, context: z**2 - context, 1 + 0 * squares, method=_Believing(), context=squares, rtol=1e-6
+    )
+    closely("roots that a solver only believed in", root.z, squares.sqrt(), 1e-6)
+    # With the cyclic shift S, (1 - 1000 S) z = b: GMRES stands still, near 0, until it has all directions.
+    b = torch.eye(640, dtype=torch.float64)[:1]
+    found = ode.solve_root(
+        lambda z: z - 1e3 * z.roll(1, -1) - b,
+        0 * b,
+        method=_Believing(torch.ones_like),
+        restarts=1,
+        rtol=1e-4,
+        raise_on_failure=False,
+    )
+    if found.converged.any():
+        closely("F at a root in 640 dimensions", found.residual, 0.0, 0.1)
+
+
+def zeros() -> None:
+    """Jacobians with known zeros take few products and are those of formulas, new entries among them."""
+    d, t = 60, np.zeros(2)
+    pattern = _random(d, d).numpy() > 1.5
+    groups = group_columns(pattern)
+    if max(pattern[:, groups == group].sum(1).max() for group in set(groups)) > 1:
+        raise CheckFailure("sparsity", "columns of a group have a row in common")
+    field = Field(lambda t, y: y * y.roll(1, -1) + y[:, 4:5] * y.roll(9, -1), Counts.none(2), np.arange(2))
+    eye = torch.eye(d, dtype=torch.float64)
+    for number, last in enumerate((0.0, 0.0, 1.0)):  # the fifth state of the second sample
+        y = _random(2, d, seed=number)
+        y[0, 4], y[1, 4] = 0.0, last
+        spent = field.counts.jvp.copy()
+        found = field.jacobian(t, y)
+        true = y.roll(1, -1).unsqueeze(-1) * eye + y.unsqueeze(-1) * eye.roll(-1, -1)
+        true = true + y[:, 4].reshape(2, 1, 1) * eye.roll(-9, -1)
+        true[:, :, 4] += y.roll(9, -1)
+        closely(f"Jacobian {number}", found, true, 1e-12)
+        if number == 1 and int((field.counts.jvp - spent).max()) > 8:
+            raise CheckFailure("sparsity", f"a Jacobian with known zeros takes {field.counts.jvp - spent} products")
+
+
+CHECKS = {
+    "GMRES": krylov,
+    "Jacobians": jacobians,
+    "inverses": inverses,
+    "zeros of Jacobians": zeros,
+    "filters": filters,
+    "confirmation": confirmation,
+    "roots": convergence,
+}
 
 __all__ = ["CHECKS"]

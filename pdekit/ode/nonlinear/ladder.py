@@ -9,7 +9,8 @@ from torch import Tensor
 from pdekit.ode.nonlinear.equation import Equation, indices
 from pdekit.ode.nonlinear.memory import Memory
 from pdekit.ode.nonlinear.outcome import Outcome
-from pdekit.ode.nonlinear.solvers import Anderson, JacobiNewton, Newton, NewtonKrylov, Solver
+from pdekit.ode.nonlinear.solvers import Anderson, JacobiNewton, Newton, NewtonKrylov, Solver, check_closed_form
+from pdekit.ode.numbers_given import settle, whole
 
 _ANDERSON = 1  # which rung
 
@@ -33,6 +34,15 @@ class Ladder(Solver):
     dense_most: int = 600
     patience: int = 200
     closed_form: Callable[..., Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            dense_below=whole(self.dense_below, "dense_below", 0),
+            dense_most=whole(self.dense_most, "dense_most", 0),
+            patience=whole(self.patience, "patience"),
+        )
+        check_closed_form(self.closed_form)
 
     @property
     def diagonal(self) -> Callable[..., Tensor] | None:

@@ -2,126 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pdekit.errors import ConvergenceError, InputError
-from pdekit.ode.counting import Counts, Rows
-from pdekit.ode.field import Field, autonomous, check_field
-from pdekit.ode.implicit_function import Differentiable, with_gradient
-from pdekit.ode.nonlinear.equation import Factorised, Inverse, Map, column, indices, reciprocal, where_rows
+from pdekit.ode.counting import Counts
+from pdekit.ode.field import Field, autonomous
+from pdekit.ode.field_check import SOLVE_ROOT, check_field
+from pdekit.ode.implicit_function import with_gradient
+from pdekit.ode.nonlinear.closed_form import check_diagonal
+from pdekit.ode.nonlinear.equation import column, indices, where_rows
 from pdekit.ode.nonlinear.gmres import gmres
 from pdekit.ode.nonlinear.ladder import Ladder
 from pdekit.ode.nonlinear.memory import Kind, Memory
 from pdekit.ode.nonlinear.outcome import Outcome
+from pdekit.ode.nonlinear.root_equation import RootEquation, RootSystem
 from pdekit.ode.nonlinear.solvers import Newton, Solver
+from pdekit.ode.numbers_given import one_of, real, whole
+from pdekit.ode.storage import complete, counts_as_tensors, counts_from, read, write
 
 _RTOL = {torch.float32: 1e-4, torch.float64: 1e-8}
 _ATOL = 1e-2  # of rtol
 _HALVINGS = 12
 _DENSE = 32
 _FACTORISED, _DIRECTIONS, _LINEAR = 600, 200, 0.01
-
-
-@dataclass(frozen=True, eq=False)
-class RootSystem:
-    """The Jacobian of F.
-
-    Args:
-        field: F, as a field.
-    """
-
-    field: Field
-
-    def _at(self, z: Tensor) -> np.ndarray:
-        return np.zeros(len(z))
-
-    def product(self, z: Tensor) -> Map:
-        """v -> J v at z."""
-        return self.field.product(self._at(z), z)
-
-    def transposed_product(self, z: Tensor) -> Map:
-        """v -> J^T v at z."""
-        return self.field.transposed_product(self._at(z), z)
-
-    def matrix(self, z: Tensor) -> Tensor:
-        """J at z."""
-        return self.field.jacobian(self._at(z), z)
-
-    def diagonal(self, z: Tensor) -> Tensor:
-        """Its diagonal."""
-        return self.field.diagonal(self._at(z), z)
-
-    def preconditioner(self, z: Tensor, *, transposed: bool) -> Inverse:
-        """1 / diagonal."""
-        return reciprocal(self.diagonal(z))
-
-
-@dataclass(frozen=True, eq=False)
-class RootEquation(Differentiable):
-    """F(z) = 0.
-
-    Args:
-        system: F and its Jacobian.
-        weights: Of the norm, (n, m).
-    """
-
-    system: RootSystem
-    weights: Tensor
-
-    @property
-    def counts(self) -> Counts:  # type: ignore[override]
-        """See `Equation`."""
-        return self.system.field.counts
-
-    @property
-    def rows(self) -> Rows:  # type: ignore[override]
-        """See `Equation`."""
-        return self.system.field.rows
-
-    @property
-    def has_graph(self) -> bool:
-        """See `Differentiable`."""
-        return self.system.field.has_graph
-
-    def detached(self) -> "RootEquation":
-        """See `Differentiable`."""
-        return self
-
-    @property
-    def few_products(self) -> bool:
-        """See `Equation`."""
-        return self.system.field.sparsity.products is not None
-
-    def residual(self, z: Tensor) -> Tensor:
-        """See `Equation`."""
-        return self.system.field(np.zeros(len(z)), z)
-
-    def diagonal(self, z: Tensor) -> Tensor:
-        """See `Equation`."""
-        return self.system.diagonal(z)
-
-    def matrix(self, z: Tensor) -> Tensor:
-        """See `Equation`."""
-        return self.system.matrix(z)
-
-    def inverse_by_diagonal(self, diagonal: Tensor) -> Inverse:
-        """See `Equation`."""
-        return reciprocal(diagonal)
-
-    def inverse_by_matrix(self, matrix: Tensor) -> Inverse:
-        """See `Equation`."""
-        return Factorised.of(matrix, self.counts, self.rows)
-
-    def product(self, z: Tensor) -> Map:
-        """See `Equation`."""
-        return self.system.product(z)
-
-    def take(self, keep: np.ndarray) -> "RootEquation":
-        """See `Equation`."""
-        return RootEquation(RootSystem(self.system.field.take(keep)), self.weights[indices(keep, self.weights)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +49,33 @@ class Root:
     counts: Counts
 
     def __repr__(self) -> str:
-        found, whole = int(self.converged.sum()), self.converged.size
-        return f"Root({found} of {whole} found, largest residual {np.max(self.residual):.3g}, {self.counts})"
+        largest = f", largest residual {np.max(self.residual):.3g}" if self.residual.size else ""
+        return f"Root({int(self.converged.sum())} of {self.converged.size} found{largest}, {self.counts})"
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to a safetensors file; `load` reads it again, without gradients.
+
+        Raises:
+            InputError: If it can't be written.
+        """
+        tensors = {
+            "z": self.z,
+            "converged": torch.as_tensor(self.converged),
+            "residual": torch.as_tensor(self.residual),
+        }
+        write(path, "root", {}, tensors | counts_as_tensors(self.counts))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Root":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: If there is no such file.
+            DataError: If the file is no such file, or was written by a later major version.
+        """
+        _, tensors = read(path, "root")
+        with complete(path):
+            return cls(tensors["z"], tensors["converged"].numpy(), tensors["residual"].numpy(), counts_from(tensors))
 
 
 def solve_root(
@@ -169,7 +102,7 @@ def solve_root(
         rtol: The error may be atol + rtol |z|. By default 1e-8, in float32 1e-4.
         atol: See there. By default a hundredth of rtol.
         context: What F needs to know of each sample, (*batch, c).
-        restarts: How often.
+        restarts: How often at most.
         order: Up to which order gradients are wanted, 1 or 2.
         raise_on_failure: Whether a sample without a root raises.
 
@@ -185,36 +118,26 @@ def solve_root(
         >>> round(float(root.z), 7)
         1.4142136
     """
-    if not isinstance(method, Solver):
-        raise InputError(f"method must be a solver such as Ladder() or Newton(), an object, got {method!r}.")
-    if not isinstance(z0, Tensor) or z0.ndim == 0 or not z0.is_floating_point():
-        raise InputError("z0 must be a tensor of floating-point numbers, (*batch, m).")
-    if z0.dtype not in _RTOL:
-        raise InputError(f"z0 must be float32 or float64, got {z0.dtype}.")
-    rtol = _RTOL[z0.dtype] if rtol is None else rtol
-    atol = _ATOL * rtol if atol is None else atol
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise InputError(f"{name} must be a number that is not negative, got {value!r}.")
+    _check_inputs(method, z0, context)
+    rtol, atol = _tolerances(rtol, atol, z0.dtype)
+    restarts, order = whole(restarts, "restarts"), one_of(order, "order must be 1 or 2", (1, 2))
     batch = z0.shape[:-1]
-    if context is not None and (not isinstance(context, Tensor) or context.ndim == 0 or context.shape[:-1] != batch):
-        came = tuple(context.shape) if isinstance(context, Tensor) else type(context).__name__
-        raise InputError(f"context must be a tensor with a row for each sample, {(*batch, 'c')}, got {came}.")
     z = z0.detach().reshape(batch.numel(), z0.shape[-1])
     n = len(z)
     counts = Counts.none(n)
     flat = None if context is None else context.reshape(n, -1)
     field = Field(autonomous(function), counts, np.arange(n), z0.ndim == 1, flat, _with_time(method.diagonal))
-    value = check_field(field, np.zeros(n), z)
+    value = check_field(field, np.zeros(n), z, differentiated=True, caller=SOLVE_ROOT)
+    check_diagonal(field, np.zeros(n), z)
     equation = RootEquation(RootSystem(replace(field, has_graph=value.requires_grad)), torch.ones_like(z))
     with torch.no_grad():
-        z, converged = _search(equation, z, method, rtol, atol, restarts)
+        start, (z, converged) = z, _search(equation, z, method, rtol, atol, restarts)
         residual = equation.residual(z).abs().amax(-1).cpu().numpy()
     if raise_on_failure and not converged.all():
         worst = int(np.flatnonzero(~converged)[0])
         raise ConvergenceError(
             f"{(~converged).sum()} of {n} roots were not found; the first is sample {worst}, where |F| is still "
-            f"{residual[worst]:.3g}. Try another z0, method=Newton(), or look whether there is a root."
+            f"{residual[worst]:.3g}. {_advice(equation, worst, start, z)}"
         )
     if torch.is_grad_enabled():
         z = with_gradient(z, equation.residual, equation.system, order)
@@ -222,6 +145,51 @@ def solve_root(
     z = torch.where(bad, torch.nan, z) if (~converged).any() else z
     shape = tuple(batch)
     return Root(z.reshape(z0.shape), converged.reshape(shape), residual.reshape(shape), counts.copy())
+
+
+def _check_inputs(method: Any, z0: Any, context: Any) -> None:
+    if not isinstance(method, Solver):
+        raise InputError(f"method must be a solver such as Ladder() or Newton(), an object, got {method!r}.")
+    if not isinstance(z0, Tensor) or z0.ndim == 0 or z0.dtype not in _RTOL:
+        came = f"{tuple(z0.shape)} {z0.dtype}" if isinstance(z0, Tensor) else type(z0).__name__
+        raise InputError(f"z0 must be a tensor of floating-point numbers, (*batch, m), float32 or float64, got {came}.")
+    if z0.shape[-1] == 0 or not bool(torch.isfinite(z0).all()):
+        raise InputError(f"z0 must have one unknown at least and be finite, got {_short(z0)}.")
+    batch = z0.shape[:-1]
+    if context is not None and (not isinstance(context, Tensor) or context.ndim == 0 or context.shape[:-1] != batch):
+        came = tuple(context.shape) if isinstance(context, Tensor) else type(context).__name__
+        raise InputError(f"context must be a tensor with a row for each sample, {(*batch, 'c')}, got {came}.")
+
+
+def _short(z0: Tensor) -> str:
+    bad = torch.nonzero(~torch.isfinite(z0)).tolist()
+    return f"{float(z0[tuple(bad[0])])} at {tuple(bad[0])}" if bad else f"shape {tuple(z0.shape)}"
+
+
+def _tolerances(rtol: Any, atol: Any, dtype: torch.dtype) -> tuple[float, float]:
+    def given(value: Any, name: str) -> float:
+        return real(value, f"{name} must be a number that is not negative", lambda x: 0 <= x < np.inf)
+
+    rtol = _RTOL[dtype] if rtol is None else given(rtol, "rtol")
+    atol = _ATOL * rtol if atol is None else given(atol, "atol")
+    # At a root that is zero something must be allowed; squares of its inverse must be finite.
+    return rtol, max(atol, torch.finfo(dtype).tiny ** 0.25)
+
+
+def _advice(equation: RootEquation, sample: int, start: Tensor, z: Tensor) -> str:
+    """What to say about a root that was not found."""
+    some = equation.take(np.array([sample]))
+    if some.states <= _FACTORISED:
+        before, there = (some.matrix(x[sample : sample + 1])[0].detach() for x in (start, z))
+        if bool(torch.isfinite(before).all() & torch.isfinite(there).all()):
+            sizes = torch.linalg.svdvals(there)
+            largest = torch.maximum(sizes[0], torch.linalg.svdvals(before)[0])
+            if bool(sizes[-1] <= torch.finfo(z.dtype).eps ** 0.5 * largest):
+                return (
+                    "F's Jacobian is singular there. A root may be a multiple one, or one of many: look for equations "
+                    "that say the same, or fix an unknown. Or there is none, and |F| is flat there: try another z0."
+                )
+    return "Try another z0, method=Newton(), or look whether there is a root."
 
 
 def _with_time(diagonal: Callable[..., Tensor] | None) -> Callable[..., Tensor] | None:

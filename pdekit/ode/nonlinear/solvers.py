@@ -16,6 +16,7 @@ from pdekit.ode.nonlinear.fixed_slope import iterate
 from pdekit.ode.nonlinear.gmres import gmres
 from pdekit.ode.nonlinear.memory import Kind, Memory
 from pdekit.ode.nonlinear.outcome import Outcome
+from pdekit.ode.numbers_given import settle, whole
 
 _LINEAR = 0.1  # of the limit: the error that linear systems may have
 _INEXACT = 0.1  # of the increment: likewise
@@ -49,7 +50,7 @@ class Functional(Solver):
     most: int = 20
 
     def __post_init__(self) -> None:
-        _check_most(self.most)
+        settle(self, most=whole(self.most, "most"))
 
     def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
         """See `Solver`."""
@@ -64,8 +65,10 @@ class JacobiNewton(Solver):
 
     Args:
         most: The most iterations.
-        closed_form: The diagonal of the field's Jacobian, (t, y) -> (*batch, d), where it is known in closed form; by
-            default the operator layer computes it: for hollow functions at the cost of about one evaluation.
+        closed_form: The diagonal of the Jacobian, (df_i / dy_i)_i of shape (*batch, d), where it is known in closed
+            form. It is called as the function itself is: (t, y) by `odeint`, (z) by `solve_root`, with `context=` where
+            there is one; and compared once, at the start, with derivatives. By default the operator layer computes it:
+            for hollow functions at the cost of about one evaluation.
 
     Source: R. T. Q. Chen and D. Duvenaud, Neural networks with cheap differential operators, NeurIPS 2019.
     """
@@ -74,7 +77,8 @@ class JacobiNewton(Solver):
     closed_form: Callable[..., Tensor] | None = None
 
     def __post_init__(self) -> None:
-        _check_most(self.most)
+        settle(self, most=whole(self.most, "most"))
+        check_closed_form(self.closed_form)
 
     @property
     def diagonal(self) -> Callable[..., Tensor] | None:
@@ -97,7 +101,7 @@ class Newton(Solver):
     most: int = 10
 
     def __post_init__(self) -> None:
-        _check_most(self.most)
+        settle(self, most=whole(self.most, "most"))
 
     def solve(self, equation: Equation, z: Tensor, memory: Memory, limit: float) -> Outcome:
         """See `Solver`."""
@@ -119,8 +123,8 @@ class Anderson(Solver):
     closed_form: Callable[..., Tensor] | None = None
 
     def __post_init__(self) -> None:
-        _check_most(self.most)
-        _check_most(self.window, "window")
+        settle(self, most=whole(self.most, "most"), window=whole(self.window, "window"))
+        check_closed_form(self.closed_form)
 
     @property
     def diagonal(self) -> Callable[..., Tensor] | None:
@@ -151,8 +155,8 @@ class NewtonKrylov(Solver):
     closed_form: Callable[..., Tensor] | None = None
 
     def __post_init__(self) -> None:
-        _check_most(self.most)
-        _check_most(self.directions, "directions")
+        settle(self, most=whole(self.most, "most"), directions=whole(self.directions, "directions"))
+        check_closed_form(self.closed_form)
 
     @property
     def diagonal(self) -> Callable[..., Tensor] | None:
@@ -220,9 +224,14 @@ def _refresh_what_failed(kind: Kind, equation: Equation, memory: Memory, outcome
     memory.expire(kind, ~outcome.converged)
 
 
-def _check_most(value: Any, name: str = "most") -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name} must be a whole number, at least 1, got {value!r}.")
+def check_closed_form(value: Any) -> None:
+    """Refuses a diagonal that is no function.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if value is not None and not callable(value):
+        raise InputError(f"closed_form must be a function that returns the Jacobian's diagonal, got {value!r}.")
 
 
-__all__ = ["Anderson", "Functional", "JacobiNewton", "Newton", "NewtonKrylov", "Solver"]
+__all__ = ["Anderson", "Functional", "JacobiNewton", "Newton", "NewtonKrylov", "Solver", "check_closed_form"]
