@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pdekit import errors, nets, ode, operators, simulation, testing
     from pdekit.data import Trajectories
     from pdekit.fitting import Fit, fit
+    from pdekit.fokker_planck import ClosedForm, FokkerPlanckProblem, Grid, MonteCarlo
     from pdekit.ode import odeint
     from pdekit.operators import (
         Compressed,
@@ -81,6 +82,10 @@ __all__ = [
     "Within",
     "OperatorResult",
     "operators",
+    "FokkerPlanckProblem",
+    "Grid",
+    "ClosedForm",
+    "MonteCarlo",
     "nets",
     "testing",
     "errors",
@@ -121,6 +126,10 @@ _HOME = {
     "Within": "pdekit.operators",
     "OperatorResult": "pdekit.operators",
     "operators": "pdekit.operators",
+    "FokkerPlanckProblem": "pdekit.fokker_planck",
+    "Grid": "pdekit.fokker_planck",
+    "ClosedForm": "pdekit.fokker_planck",
+    "MonteCarlo": "pdekit.fokker_planck",
     "nets": "pdekit.nets",
     "testing": "pdekit.testing",
     "errors": "pdekit.errors",

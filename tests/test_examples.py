@@ -13,6 +13,9 @@ LONG = (
     "04_reaction_diffusion_film",
     "05_precision_for_time",
     "06_ladder_on_a_hollow_net",
+    "07_double_well_escape",
+    "08_ring_attractor",
+    "09_kramers",
 )  # half a minute each
 CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else []) for path in EXAMPLES]
 

@@ -1,4 +1,4 @@
-"""The command line: `pdekit fit`, `pdekit simulate`, `pdekit models`.
+"""The command line: `pdekit fit`, `pdekit simulate`, `pdekit density`, `pdekit verify`, `pdekit models`.
 
 Exit codes: 0 for success; 2 for bad input, with one line on stderr that says what was expected and what to try; 1
 where a computation or a disk failed; 130 after Ctrl-C.

@@ -8,6 +8,7 @@ import typer
 
 from pdekit import __version__
 from pdekit.cli.codes import INTERRUPTED
+from pdekit.cli.density_command import show_density
 from pdekit.cli.fitting_command import fit_series
 from pdekit.cli.models_command import show_models
 from pdekit.cli.simulate_command import simulate_paths
@@ -16,13 +17,14 @@ from pdekit.errors import InputError
 
 app = typer.Typer(
     name="pdekit",
-    help="Fit stochastic differential equations to series, simulate them, and report on them.",
+    help="Fit stochastic differential equations to series, simulate them, and solve for their densities.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("fit")(fit_series)
 app.command("simulate")(simulate_paths)
+app.command("density")(show_density)
 app.command("models")(show_models)
 app.command("verify")(verify)
 

@@ -19,8 +19,11 @@ Coefficients = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 _GAUSS_NODES = torch.tensor([0.5 - 0.15**0.5, 0.5, 0.5 + 0.15**0.5], dtype=torch.float64)
 _GAUSS_WEIGHTS = torch.tensor([5.0, 8.0, 5.0], dtype=torch.float64) / 18.0
-# At a boundary the densities behave as powers of the distance; this many cells are integrated as such.
-POWER_CELLS = 4
+
+
+def power_cells(cells: int) -> int:
+    """How many cells next to a boundary are integrated as powers of the distance: the same stretch on finer grids."""
+    return min(max(4, cells // 16), cells // 4)
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class FiniteVolumeGrid:
     ) -> tuple[Tensor, Tensor]:
         """Replaces masses and resistances of the cells next to a closed end by integrals of local powers."""
         base = self.coordinate.base
-        count = min(POWER_CELLS, self.cells // 4)
+        count = power_cells(self.cells)
         if self.closed_lower:
             distance = lambda x: x - base.lower  # noqa: E731 - two one-line mirror images
             mass, resistance = _power_integrals(
@@ -174,6 +177,35 @@ class FiniteVolumeGrid:
             log_mass = torch.cat([log_mass[:-count], mass.flip(0)])
             log_resistance = torch.cat([log_resistance[:-count], resistance])
         return log_mass, log_resistance
+
+
+class SpeedDensity:
+    """log m at states between the centres: Psi from the nearest centre on by quadrature.
+
+    Args:
+        grid: The grid.
+        x: The states, (n,).
+
+    Attributes:
+        nearest: The cell of each state.
+    """
+
+    def __init__(self, grid: FiniteVolumeGrid, x: Tensor) -> None:
+        self._grid, self._x = grid, x
+        y = grid.coordinate.to_y(x)
+        self.nearest = ((y - grid.y_lower) / grid.step).long().clamp(0, grid.cells - 1)
+        nodes, self._weights = grid._quadrature(grid._centers_u[self.nearest], grid.coordinate.base.to_base(x))
+        self._nodes = nodes.flatten()
+
+    def log(self, chain: Chain, coefficients: Coefficients) -> Tensor:
+        """log m(x), with the constant of `chain.log_speed`, (n,)."""
+        n = len(self._x)
+        drift, diffusion = coefficients(torch.cat([self._nodes, self._x]))
+        ratio = 2.0 * drift[:-n] / (diffusion[:-n] * diffusion[:-n])
+        rise = (ratio.reshape(n, 3) * self._weights).sum(-1)
+        centers = torch.log(coefficients(self._grid.centers)[1].abs())
+        potential = (chain.log_speed + 2.0 * centers)[self.nearest]
+        return potential + rise - 2.0 * torch.log(diffusion[-n:].abs())
 
 
 def _power_integrals(

@@ -8,7 +8,7 @@ singular), and log m(x1) is added back exactly.
 import torch
 from torch import Tensor
 
-from pdekit.fokker_planck.generator import POWER_CELLS, Chain, Coefficients, FiniteVolumeGrid
+from pdekit.fokker_planck.generator import Chain, Coefficients, FiniteVolumeGrid, SpeedDensity, power_cells
 from pdekit.fokker_planck.spectral import Entries, decompose, kernel_blocks
 from pdekit.fokker_planck.uniformization import kernel_rows, positive_blocks
 
@@ -36,14 +36,8 @@ class GridTransition:
         start, self._start_weights = _stencil(grid, x0)
         end, self._end_weights = _stencil(grid, x1)
         self.entries = Entries(steps, step_index, start, end)
-        self._nearest = self._nearest_center(x1)
-        nodes, self._node_weights = grid._quadrature(grid._centers_u[self._nearest], grid.coordinate.base.to_base(x1))
-        self._nodes = nodes.flatten()
+        self._speed = SpeedDensity(grid, x1)
         self.unreachable = torch.zeros(len(x0), dtype=torch.bool)
-
-    def _nearest_center(self, x: Tensor) -> Tensor:
-        y = self.grid.coordinate.to_y(x)
-        return ((y - self.grid.y_lower) / self.grid.step).long().clamp(0, self.grid.cells - 1)
 
     def refined(self) -> "GridTransition":
         """The same pairs on a grid with half the cell width."""
@@ -66,7 +60,7 @@ class GridTransition:
         end_mass = half_mass[self.entries.columns[:, None] + offsets]
         density = torch.einsum("na,nab,nb->n", self._start_weights, log_kernel, self._end_weights)
         density = density - (start_mass * self._start_weights).sum(-1) - (end_mass * self._end_weights).sum(-1)
-        log_density = density + self._log_speed(chain, coefficients)
+        log_density = density + self._speed.log(chain, coefficients)
         if bool(self.unreachable.any()):
             lost = self.unreachable.nonzero().flatten()
             log_density = log_density.index_put((lost,), self._euler(coefficients, lost))
@@ -92,16 +86,6 @@ class GridTransition:
             )
             log_kernel = log_kernel.index_put((faint,), torch.log(exact.clamp_min(_LEAST_POSITIVE)) + tilt)
         return log_kernel, unreachable
-
-    def _log_speed(self, chain: Chain, coefficients: Coefficients) -> Tensor:
-        """log m(x1): Psi from the nearest centre on by quadrature, (n,)."""
-        n = len(self._x1)
-        drift, diffusion = coefficients(torch.cat([self._nodes, self._x1]))
-        ratio = 2.0 * drift[:-n] / (diffusion[:-n] * diffusion[:-n])
-        rise = (ratio.reshape(n, 3) * self._node_weights).sum(-1)
-        centers = torch.log(coefficients(self.grid.centers)[1].abs())
-        potential = (chain.log_speed + 2.0 * centers)[self._nearest]
-        return potential + rise - 2.0 * torch.log(diffusion[-n:].abs())
 
     def _euler(self, coefficients: Coefficients, chosen: Tensor) -> Tensor:
         dt = self.entries.steps[self.entries.step_index[chosen]]
@@ -155,12 +139,14 @@ class GridTransition:
         grid, base = self.grid, self.grid.coordinate.base
         ends = []
         if grid.closed_lower:
-            ends.append((range(POWER_CELLS), 1, lambda x: x - base.lower))
+            ends.append((range(power_cells(grid.cells)), 1, lambda x: x - base.lower))
         if grid.closed_upper:
-            ends.append((range(grid.cells - 1, grid.cells - 1 - POWER_CELLS, -1), -1, lambda x: base.upper - x))
+            ends.append(
+                (range(grid.cells - 1, grid.cells - 1 - power_cells(grid.cells), -1), -1, lambda x: base.upper - x)
+            )
         for cells, inward, distance in ends:
             for cell in cells:
-                members = (self._nearest[chosen] == cell).nonzero().flatten()
+                members = (self._speed.nearest[chosen] == cell).nonzero().flatten()
                 if not len(members):
                     continue
                 log_distance = torch.log(distance(grid.centers[[cell, cell + inward]]))

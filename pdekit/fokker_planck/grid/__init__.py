@@ -1,0 +1,1 @@
+"""Grids in one to three dimensions."""

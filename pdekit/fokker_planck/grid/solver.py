@@ -1,0 +1,250 @@
+"""`Grid`: the Fokker-Planck equation on grids in one to three dimensions, with an estimate of the error."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pdekit.errors import InputError, NumericalError, UnsupportedError
+from pdekit.fokker_planck.grid.discretisation import Discretisation
+from pdekit.fokker_planck.grid.evolution import Evolution, through
+from pdekit.fokker_planck.grid.exits import ExitTimes, exit_times, quasi_stationary
+from pdekit.fokker_planck.grid.frame import BoxFrame, Frame, LineFrame, heavy
+from pdekit.fokker_planck.grid.grid_density import GridDensity
+from pdekit.fokker_planck.grid.refinement import Masses, log_ratio, refine
+from pdekit.fokker_planck.grid.starting import start
+from pdekit.fokker_planck.grid.weights import WEIGHTS, Weights
+from pdekit.fokker_planck.grid.window import settled
+from pdekit.fokker_planck.law import Point
+from pdekit.fokker_planck.method import DensityMethod
+from pdekit.fokker_planck.pilot import pilot_states
+from pdekit.fokker_planck.solution import DensitySolution
+from pdekit.fokker_planck.statement import Statement
+
+_CELLS = {1: 400, 2: 160, 3: 64}
+_MOST = {1: 6400, 2: 640, 3: 128}  # as far as grids are refined by themselves
+_RTOL = {1: 1e-5, 2: 1e-3, 3: 1e-2}
+_COARSEST = 8
+_POOR, _WORSE = 0.05, 10.0
+_ON_THE_WAY = 8  # steps of a search for what has to be covered
+_BYTES = {1: 200, 2: 500, 3: 1200}  # for each node, rates and work arrays included, by dimension
+
+
+@dataclass(frozen=True)
+class Grid(DensityMethod):
+    """Conservative finite volumes, positive and exact at equilibrium along every edge, on three grids, extrapolated.
+
+    Args:
+        cells: Along each axis of the finest grid, a number or one for each state; by default 400, 160 and 64 in one,
+            two and three dimensions, and twice as many (up to 6400, 640 and 128) until `rtol` is met.
+        rtol: The relative L2 error aimed at where `cells` is not given; by default 1e-5, 1e-3 and 1e-2 in one, two and
+            three dimensions.
+        levels: On how many grids, each with half the cells of the next: 3 for errors of order 6 and an estimate of the
+            error, 1 for a single grid.
+        weights: How the rates of two neighbours are chosen: "blended" by default, "square-root" or "chang-cooper". In
+            one dimension without explicit time the generator of the likelihood is used (integrals of scale and speed
+            density), unless weights are given.
+        window: (lower, upper) for each state: what is covered of an unbounded domain. By default a pilot of simulated
+            paths and a coarse grid find it.
+        steps: Between the start and the last time on the coarsest grid, where coefficients depend on time; twice as
+            many on the next.
+        memory: The most that may be used, GiB.
+
+    Raises:
+        InputError: If an option makes no sense.
+    """
+
+    cells: int | tuple[int, ...] | None = None
+    rtol: float | None = None
+    levels: int = 3
+    weights: Weights | None = None
+    window: tuple[tuple[float, float], ...] | None = None
+    steps: int = 32
+    memory: float = 4.0
+
+    def __post_init__(self) -> None:
+        given = self.cells if isinstance(self.cells, tuple | list) else () if self.cells is None else (self.cells,)
+        if not all(isinstance(n, int) and n >= _COARSEST for n in given):
+            raise InputError(f"cells must be whole numbers of at least {_COARSEST}, got {self.cells!r}.")
+        if self.levels not in (1, 2, 3):
+            raise InputError(f"levels must be 1, 2 or 3, got {self.levels!r}.")
+        if self.weights is not None and self.weights not in WEIGHTS:
+            raise InputError(f"weights must be one of {', '.join(WEIGHTS)}, got {self.weights!r}.")
+        if not (isinstance(self.steps, int) and self.steps >= 1):
+            raise InputError(f"steps must be a whole number of at least 1, got {self.steps!r}.")
+        if self.rtol is not None and not 0 < self.rtol < 1:
+            raise InputError(f"rtol must be a number between 0 and 1, got {self.rtol!r}.")
+        if not self.memory > 0:
+            raise InputError(f"memory must be a positive number of GiB, got {self.memory!r}.")
+
+    def solve(self, problem: Statement, times: np.ndarray) -> DensitySolution:
+        """See `FokkerPlanckProblem.solve`."""
+        cells = self._cells(problem)
+        frame = self._frame(problem, times)
+        run = lambda grid, fineness: _marched(problem, grid, times, self.steps * fineness)  # noqa: E731
+        return self._refined(problem, frame, cells, run, times)
+
+    def stationary(self, problem: Statement) -> DensitySolution:
+        """See `FokkerPlanckProblem.stationary`."""
+        if not problem.sde.autonomous:
+            raise UnsupportedError(
+                "A stationary law needs an equation without explicit time: declare SDE(..., autonomous=True) if so."
+            )
+        if not problem.domain.conserves:
+            raise UnsupportedError("With an absorbing side nothing is left in the end: there is no stationary law.")
+        cells = self._cells(problem)
+        frame = self._frame(problem, None)
+        return self._refined(problem, frame, cells, lambda grid, _: [_stationary(grid)], None)
+
+    def exit_times(self, problem: Statement) -> ExitTimes:
+        """See `FokkerPlanckProblem.exit_times`."""
+        if problem.domain.conserves:
+            raise InputError("Exit times need an absorbing side: give domain= and boundary='absorbing' for it.")
+        if not problem.sde.autonomous:
+            raise UnsupportedError(
+                "Exit times need an equation without explicit time: declare SDE(..., autonomous=True) if so."
+            )
+        cells, frame = self._cells(problem), self._frame(problem, None)
+        if self.window is None:
+            frame = settled(frame, lambda grid, _: [quasi_stationary(grid)], widen=True)
+        return exit_times([frame.grid(tuple(n // 2**k for n in cells)) for k in reversed(range(self.levels))])
+
+    def _cells(self, problem: Statement) -> tuple[int, ...]:
+        dim = problem.sde.dim
+        if dim > 3:
+            raise UnsupportedError(
+                f"Grid() solves problems of one to three states, this one has {dim}: {_CELLS[3]} cells along each "
+                f"would be {float(_CELLS[3]) ** dim:.1g}. Use MonteCarlo(), or ClosedForm() if it is linear."
+            )
+        cells = _CELLS[dim] if self.cells is None else self.cells
+        cells = (cells,) * dim if isinstance(cells, int) else tuple(cells)
+        if len(cells) != dim:
+            raise InputError(f"cells must be a number or {dim} of them, got {self.cells!r}.")
+        part = 2 ** (self.levels - 1)
+        cells = tuple(part * max(-(-n // part), _COARSEST) for n in cells)
+        need = float(np.prod([n + 1.0 for n in cells])) * _BYTES[dim] / 2**30
+        if need > self.memory:
+            raise InputError(
+                f"A grid of {' x '.join(map(str, cells))} cells needs about {need:.3g} GiB, more than memory="
+                f"{self.memory:g}. Use fewer cells, or allow more."
+            )
+        return cells
+
+    def _frame(self, problem: Statement, times: np.ndarray | None) -> Frame:
+        states = pilot_states(problem, times)
+        line = problem.sde.dim == 1 and problem.sde.autonomous and self.weights is None and not heavy(states[:, 0])
+        if line and not {"absorbing", "periodic"} & set(problem.domain.sides[0]):
+            found: Frame = LineFrame.around(problem.sde, problem.domain, states)
+        else:
+            point = problem.law.x if times is not None and isinstance(problem.law, Point) else None
+            found = BoxFrame.around(problem.sde, problem.domain, states, self.weights or "blended", point)
+        if self.window is None:
+            return found
+        ends = np.array(self.window, dtype=float).reshape(-1, 2)
+        if len(ends) != problem.sde.dim or not (ends[:, 0] < ends[:, 1]).all():
+            raise InputError(
+                f"window must be (lower, upper) for each of the {problem.sde.dim} states, got {self.window}."
+            )
+        grid = found.grid((_COARSEST,) * len(ends))
+        return found.moved(np.stack([grid.to_y(ends[:, 0][None])[0], grid.to_y(ends[:, 1][None])[0]], -1))
+
+    def _refined(
+        self,
+        problem: Statement,
+        frame: Frame,
+        cells: tuple[int, ...],
+        run: Callable[[Discretisation, int], list[Masses]],
+        times: np.ndarray | None,
+    ) -> DensitySolution:
+        if self.window is None:
+            seen = run if times is None else lambda grid, _: _on_the_way(problem, grid, times[-1])
+            frame = settled(frame, seen, widen=times is None)
+        rtol = _RTOL[len(cells)] if self.rtol is None else self.rtol
+        coarsest = np.array(cells) // 2 ** (self.levels - 1)
+        grids = [frame.grid(tuple(int(n) for n in coarsest * 2**k)) for k in range(self.levels)]
+        found = [run(grid, 2**k) for k, grid in enumerate(grids)]
+        best, error = _densities(problem, grids, found)
+        while self.cells is None and error > rtol and (2 * np.array(cells) <= _MOST[len(cells)]).all():
+            cells = tuple(2 * n for n in cells)
+            grids = [*grids[1:], frame.grid(cells)]
+            found = [*found[1:], run(grids[-1], int(cells[0] // coarsest[0]))]
+            better, smaller = _densities(problem, grids, found)
+            if smaller < error:
+                best, error = better, smaller
+            elif smaller > _WORSE * error:  # rounding has set in
+                break
+        _warn(error)
+        return DensitySolution(problem, repr(self), times, best, {"grid": f"{frame} in {best[0].grid}"})
+
+
+def _densities(
+    problem: Statement, grids: list[Discretisation], found: list[list[Masses]]
+) -> tuple[list[GridDensity], float]:
+    """The extrapolated densities, and the largest of their errors."""
+    densities = [_density(problem, grids, list(masses)) for masses in zip(*found, strict=True)]
+    return densities, max((d.error for d in densities if d.error is not None), default=0.0)
+
+
+def _on_the_way(problem: Statement, grid: Discretisation, end: float) -> list[Masses]:
+    """Masses from the start to the end, for what a grid has to cover."""
+    times = np.linspace(problem.t0, end, _ON_THE_WAY + 1)
+    return _marched(problem, grid, times, steps=_ON_THE_WAY)
+
+
+def _warn(error: float) -> None:
+    if error > _POOR:
+        warnings.warn(
+            f"The estimated relative error of this density is {error:.2g}. Use more cells=, a narrower window=, or "
+            "look whether the law has features that this grid can't show.",
+            stacklevel=5,
+        )
+
+
+def _marched(problem: Statement, grid: Discretisation, times: np.ndarray, steps: int) -> list[Masses]:
+    """Columns of masses (N, c) with their weights, at each time."""
+    begun = start(grid, problem.law)
+    masses, t = begun.masses, problem.t0
+    autonomous = problem.sde.autonomous
+    rates = grid.rates(t)
+    evolution, positive = Evolution(rates, grid.dim) if autonomous else None, rates.positive
+    found = []
+    longest = float(times[-1] - problem.t0)
+    for end in times:
+        if end > t:
+            if evolution is not None:
+                masses = evolution(masses, float(end - t))
+            else:
+                share = max(1, round(steps * float(end - t) / longest))
+                masses = through(grid.rates, grid.dim, masses, t, float(end), share)
+            t = float(end)
+        found.append(Masses(masses, begun.weights, positive, begun.smooth))
+    return found
+
+
+def _density(problem: Statement, grids: list[Discretisation], masses: list[Masses]) -> GridDensity:
+    ratios = [_combined(grid, mass) for grid, mass in zip(grids, masses, strict=True)]
+    fine = grids[-1]
+    refined = refine(grids, ratios, positive=all(found.positive for found in masses))
+    found = GridDensity(fine, refined.log_ratio, problem.domain)
+    measure = np.exp(fine.log_weight - fine.log_reference(fine.states, fine.coordinates))  # of a node, in x
+    p = found.node_masses / measure
+    if not np.isfinite(p).all():
+        raise NumericalError("The density on the grid is not finite.")
+    return replace(
+        found,
+        error=refined.error(measure * p**2, smooth=all(single.smooth for single in masses), least=fine.least_error),
+    )
+
+
+def _stationary(grid: Discretisation) -> Masses:
+    return Masses(grid.equilibrium()[:, None], np.ones(1), grid.rates(0.0).positive)
+
+
+def _combined(grid: Discretisation, found: Masses) -> np.ndarray:
+    columns = zip(found.weights, found.columns.T, strict=True)
+    parts = [w * log_ratio(grid, column, positive=found.positive) for w, column in columns]
+    return np.sum(parts, axis=0)
+
+
+__all__ = ["Grid"]

@@ -1,0 +1,80 @@
+"""Tensor splines of degree five through the nodes of a grid, with derivatives."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
+
+import numpy as np
+from scipy.interpolate import NdBSpline, make_interp_spline
+
+_DEGREE = 5
+_WRAP = 8  # nodes repeated beyond each end of a periodic axis
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSpline:
+    """A smooth function through values at nodes; beyond the nodes it goes on as a straight line.
+
+    Args:
+        nodes: Strictly increasing nodes of each axis.
+        values: (n_1, ..., n_d).
+        period: The period of each axis, or None.
+    """
+
+    nodes: tuple[np.ndarray, ...]
+    values: np.ndarray
+    period: tuple[float | None, ...]
+
+    @cached_property
+    def _spline(self) -> NdBSpline:
+        coefficients, knots, degrees = self.values, [], []
+        for axis, (nodes, period) in enumerate(zip(self.nodes, self.period, strict=True)):
+            if period is not None:
+                wrap = min(_WRAP, len(nodes))
+                nodes = np.concatenate([nodes[-wrap:] - period, nodes, nodes[:wrap] + period])
+                widths = [(wrap, wrap) if i == axis else (0, 0) for i in range(coefficients.ndim)]
+                coefficients = np.pad(coefficients, widths, mode="wrap")
+            degree = min(_DEGREE, len(nodes) - 1 - len(nodes) % 2)  # odd
+            one = make_interp_spline(nodes, coefficients, k=degree, axis=axis)
+            coefficients = np.moveaxis(np.asarray(one.c), 0, axis)
+            knots.append(one.t)
+            degrees.append(degree)
+        return NdBSpline(tuple(knots), np.ascontiguousarray(coefficients), tuple(degrees))
+
+    def __call__(self, y: np.ndarray) -> np.ndarray:
+        """Values at points (n, d)."""
+        inside, beyond = self._split(y)
+        found = self._spline(inside)
+        if beyond.any():
+            rows = np.flatnonzero(beyond.any(-1))
+            found[rows] += (self._slopes(inside[rows]) * beyond[rows]).sum(-1)
+        return found
+
+    def gradient(self, y: np.ndarray) -> np.ndarray:
+        """First derivatives, (n, d)."""
+        return self._slopes(self._split(y)[0])
+
+    def hessian(self, y: np.ndarray) -> np.ndarray:
+        """Second derivatives, (n, d, d)."""
+        inside, dim = self._split(y)[0], y.shape[1]
+        found = np.empty((len(y), dim, dim))
+        for i, j in combinations_with_replacement(range(dim), 2):
+            order = tuple(int(k == i) + int(k == j) for k in range(dim))
+            found[:, i, j] = found[:, j, i] = self._spline(inside, nu=order)
+        return found
+
+    def _slopes(self, y: np.ndarray) -> np.ndarray:
+        dim = y.shape[1]
+        return np.stack([self._spline(y, nu=tuple(int(i == j) for j in range(dim))) for i in range(dim)], -1)
+
+    def _split(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest points within the nodes, and the rest of the way."""
+        inside = np.array(y, dtype=float)
+        for i, (nodes, period) in enumerate(zip(self.nodes, self.period, strict=True)):
+            if period is None:
+                inside[:, i] = np.clip(inside[:, i], nodes[0], nodes[-1])
+        beyond = y - inside
+        return inside, beyond
+
+
+__all__ = ["TensorSpline"]
