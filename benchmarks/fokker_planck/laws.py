@@ -42,3 +42,26 @@ def around(exact: MultivariateNormal, points: int = 121) -> Tensor:
 def distance(found: Tensor, exact: Tensor) -> float:
     """The relative L2 error."""
     return float((found - exact).norm() / exact.norm())
+
+
+def drawn(seed: int, dim: int) -> tuple[pk.SDE, MultivariateNormal, float, MultivariateNormal]:
+    """A linear equation, a normal law at the start, a time, and the law then.
+
+    The drift matrix decays at a rate of .3 at least; noise, start and time are of order one.
+    """
+    rng = np.random.default_rng([7, seed])
+    a = rng.normal(size=(dim, dim)) - 1.5 * np.eye(dim)
+    a = a - max(np.linalg.eigvals(a).real.max() + 0.3, 0.0) * np.eye(dim)
+    g = np.diag(rng.uniform(0.5, 1.5, dim)) + 0.4 * rng.normal(size=(dim, dim))
+    m0, factor = rng.normal(size=dim), 0.6 * np.eye(dim) + 0.2 * rng.normal(size=(dim, dim))
+    t = float(rng.uniform(0.2, 1.5))
+    drift, noise = tensor(a), tensor(g)
+    sde = pk.SDE(
+        lambda t, x: x @ drift.T,
+        lambda t, x: noise.expand(*x.shape[:-1], dim, dim),
+        dim=dim,
+        noise_type="additive",
+        autonomous=True,
+    )
+    s0 = factor @ factor.T
+    return sde, MultivariateNormal(tensor(m0), tensor(s0)), t, law(a, g @ g.T / 2, m0, s0, t)

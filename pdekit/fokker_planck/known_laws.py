@@ -16,8 +16,7 @@ from torch.distributions import LogNormal
 from pdekit.errors import InputError, UnsupportedError
 from pdekit.fokker_planck.density import Density
 from pdekit.fokker_planck.gaussian import GaussianMixture
-from pdekit.fokker_planck.law import Density as Given
-from pdekit.fokker_planck.law import Law, Point, Samples
+from pdekit.fokker_planck.law import Distributed, Law, Point, Samples
 from pdekit.fokker_planck.log_normal import LogNormalMixture
 from pdekit.fokker_planck.square_root import SquareRootLaw
 from pdekit.fokker_planck.statement import Statement
@@ -106,7 +105,7 @@ def moved(law: Law, family: Family, t0: float, times: np.ndarray) -> list[Densit
 
 def _log_normal(law: Law, family: Family, t: float) -> Density:
     growth, variance = (family.b - family.s2 / 2) * t, family.s2 * t
-    if isinstance(law, Given) and isinstance(law.distribution, LogNormal) and family.center == 0:
+    if isinstance(law, Distributed) and isinstance(law.distribution, LogNormal) and family.center == 0:
         loc, scale = float(law.distribution.loc), float(law.distribution.scale)
         logs, side, variance = np.array([[loc + growth]]), 1.0, variance + scale**2
     else:

@@ -83,7 +83,7 @@ class Samples(Law):
 
 
 @dataclass(frozen=True, eq=False)
-class Density(Law):
+class Distributed(Law):
     """A torch distribution.
 
     Args:
@@ -188,7 +188,7 @@ def read_law(initial: Any, dim: int) -> Law:
                 f"initial must be one law of {dim} states, got a batch {tuple(initial.batch_shape)} of laws: wrap it "
                 "in torch.distributions.Independent(..., 1)."
             )
-        found = Density(initial)
+        found = Distributed(initial)
     else:
         found = _points(initial, dim)
     if found.dim != dim:
@@ -215,4 +215,4 @@ def _points(initial: Any, dim: int) -> Law:
     return Point(x) if x.ndim == 1 else Point(x[0]) if len(x) == 1 else Samples(x)
 
 
-__all__ = ["Density", "Formula", "Law", "Point", "Samples", "read_law"]
+__all__ = ["Distributed", "Formula", "Law", "Point", "Samples", "read_law"]

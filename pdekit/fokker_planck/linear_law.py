@@ -17,7 +17,7 @@ from torch.distributions import (
 
 from pdekit.errors import NumericalError, UnsupportedError
 from pdekit.fokker_planck.gaussian import GaussianMixture
-from pdekit.fokker_planck.law import Density, Law, Point, Samples
+from pdekit.fokker_planck.law import Distributed, Law, Point, Samples
 from pdekit.fokker_planck.linear_equation import Coefficients, Linear
 
 _EXACT, _INTEGRATED = 1e-12, 1e-9  # errors named: matrix exponentials, moment equations
@@ -138,7 +138,7 @@ def _mixture(law: Law) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if isinstance(law, Point | Samples):
         x = np.atleast_2d(law.x)
         return np.full(len(x), 1 / len(x)), x, np.zeros((1, law.dim, law.dim))
-    distribution = law.distribution if isinstance(law, Density) else None
+    distribution = law.distribution if isinstance(law, Distributed) else None
     if isinstance(distribution, MixtureSameFamily):
         weights = _array(distribution.mixture_distribution.probs)
         parts = _normals(distribution.component_distribution, law.dim)

@@ -27,6 +27,7 @@ _MARGIN = 0.08
 _VISIBLE = 0.01  # relative error that can be seen
 _RATIO = 30.0  # between the peaks of two times: beyond it, colors are logarithmic
 _DECADES = 1e-4
+_ALIKE = 1.5
 _ARROWS = 17  # along each axis
 _SHOWN = 0.02  # of the peak: where the current is drawn
 _COLORS = "viridis"
@@ -173,6 +174,8 @@ def color_scale(maps: Sequence[np.ndarray]) -> Any:
 
 def draw_map(panel: "Axes", axes: list[np.ndarray], p: np.ndarray, norm: Any) -> None:
     """Colors, and lines at shares of the peak."""
+    if _alike(axes):
+        panel.set_aspect("equal")
     panel.pcolormesh(*axes, p.T, norm=norm, cmap=_COLORS, shading="gouraud", rasterized=True)
     panel.contour(
         *axes, p.T, levels=[level * ceiling(p) for level in _LEVELS], colors="white", linewidths=0.5, alpha=0.6
@@ -197,6 +200,12 @@ def _current(panel: "Axes", solution: "DensitySolution", axes: list[np.ndarray],
     options: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1.0, "pivot": "mid"}
     panel.quiver(*x.T, *shown.T, color="white", edgecolor="0.25", linewidth=0.25, width=0.005, minlength=0.0, **options)
     return True
+
+
+def _alike(axes: list[np.ndarray]) -> bool:
+    """Whether both states have about the same range: then a unit is as long along both."""
+    widths = [line[-1] - line[0] for line in axes]
+    return max(widths) <= _ALIKE * min(widths)
 
 
 def _flows(solution: "DensitySolution", x: np.ndarray, j: np.ndarray) -> bool:

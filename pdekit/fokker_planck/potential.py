@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 import sympy
@@ -86,7 +87,7 @@ def from_symbols(problem: Statement) -> Callable[[Maps], Field]:
             "use Grid()."
         )
     x, ito, tensor = model.state, model.ito(), model.diffusion_tensor
-    if sympy.simplify(sympy.sympify(tensor.det())) == 0:
+    if sympy.simplify(cast(sympy.Expr, tensor.det())) == 0:
         raise UnsupportedError("The noise does not reach every direction, so that there is no Gibbs law: use Grid().")
     current = [f - sum(sympy.diff(tensor[i, j], x[j]) for j in range(model.dim)) for i, f in enumerate(ito.drift)]
     b = [sympy.simplify(sympy.nsimplify(e, rational=True)) for e in tensor.inv() * sympy.Matrix(current)]

@@ -84,11 +84,12 @@ def test_mass_that_lies_outside_is_refused():
         pk.FokkerPlanckProblem(model, 2.0, boundary="reflecting").solve(1.0)
 
 
-def test_two_far_wells_have_the_right_weights():
+@pytest.mark.parametrize("weights", [None, "blended"])
+def test_two_far_wells_have_the_right_weights(weights):
     # The barrier is 24 kT high, and the wells differ: simulation never sees both in proportion.
     level = lambda x: 24 * (x**2 - 1) ** 2 + 1.5 * x  # noqa: E731
     model = pk.SymbolicSDE("x", "-96*x*(x**2-1) - 3/2", "sqrt(2)")
-    solution = pk.FokkerPlanckProblem(model).stationary()
+    solution = pk.FokkerPlanckProblem(model).stationary(Grid(weights=weights))
     x = np.linspace(-1.4, 1.4, 281)
     assert distance(solution.pdf(tensor(x)[:, None]), gibbs(level, -3, 3)(x)) < 1e-6
 

@@ -43,8 +43,13 @@ def _square() -> list[Row]:
 def _barrier(noise: float) -> Row:
     model = pk.SymbolicSDE("x", "x-x**3", str(noise))
     exits = pk.FokkerPlanckProblem(model, domain=(None, 0), boundary=("natural", "absorbing")).exit_times()
-    level = lambda x: (x**4 / 4 - x**2 / 2) / (noise**2 / 2)  # noqa: E731
-    inner = lambda y: quad(lambda z: np.exp(-level(z)), -6, y, epsabs=1e-14, epsrel=1e-12)[0]  # noqa: E731
+
+    def level(x: float) -> float:
+        return (x**4 / 4 - x**2 / 2) / (noise**2 / 2)
+
+    def inner(y: float) -> float:
+        return quad(lambda z: np.exp(-level(z)), -6, y, epsabs=1e-14, epsrel=1e-12)[0]
+
     exact = quad(lambda y: np.exp(level(y)) * inner(y), -1, 0, epsrel=1e-11)[0] / (noise**2 / 2)
     detail = f"mean time {exact:.6g}, barrier {0.5 / noise**2:.3g} kT, estimated {exits.error:.1e}"
     return at_most(

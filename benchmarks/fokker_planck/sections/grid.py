@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy.stats as ss
@@ -70,35 +71,45 @@ def _kramers(context: Context) -> list[Row]:
 
 
 def _one_state() -> list[Row]:
-    level = lambda x: 4 * (x**2 / 2 - x**4 / 4)  # noqa: E731
-    total = quad(lambda u: np.exp(level(u)), -8, 8, epsabs=1e-13)[0]
-    well = pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "x-x**3", "sqrt(1/2)"))
     x = np.linspace(-2.2, 2.2, 401)
-    rows = [_row("Gibbs law from its force", well.stationary, lambda s: _off(s.pdf, x, np.exp(level(x)) / total), 1e-6)]
-    rows += [_cox_ingersoll_ross(theta) for theta in (1.0, 0.1, 0.05)]
-    growth, exact = pk.SymbolicSDE("x", "x/10", "2*x/5", domain=[(0, None)]), ss.lognorm(0.4, scale=np.exp(0.02))
-    x_growth = exact.ppf(np.linspace(0.0005, 0.9995, 301))
-    problem = pk.FokkerPlanckProblem(growth, 1.0)
-    error = lambda s: _off(lambda x: s.pdf(1.0, x), x_growth, exact.pdf(x_growth))  # noqa: E731
-    rows.append(_row("geometric Brownian motion from a point", lambda: problem.solve(1.0), error, 1e-5))
+    total = quad(lambda u: float(_well(np.array(u))), -8, 8, epsabs=1e-13)[0]
+    force = pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "x-x**3", "sqrt(1/2)"))
     rayleigh = pk.FokkerPlanckProblem(pk.SymbolicSDE("r", "1/(2*r)-r", "1", domain=[(0, None)]))
-    r = np.linspace(0.01, 3, 300)
-    rows.append(_row("Rayleigh", rayleigh.stationary, lambda s: _off(s.pdf, r, 2 * r * np.exp(-(r**2))), 1e-5))
-    cauchy, z = pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "0", "1"), Cauchy(0.0, 1.0)), np.linspace(-8, 8, 321)
-    error = lambda s: _off(lambda x: s.pdf(1.0, x), z, voigt_profile(z, 1, 1))  # noqa: E731
-    rows.append(_row("Brownian motion from a Cauchy law", lambda: cauchy.solve(1.0), error, 1e-5))
-    return rows
+    r, z = np.linspace(0.01, 3, 300), np.linspace(-8, 8, 321)
+    growth, grown = pk.SymbolicSDE("x", "x/10", "2*x/5", domain=[(0, None)]), ss.lognorm(0.4, scale=np.exp(0.02))
+    cauchy = pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "0", "1"), Cauchy(0.0, 1.0))
+    return [
+        _row("Gibbs law from its force", force.stationary, lambda s: _off(s.pdf, x, _well(x) / total), 1e-6),
+        *[_cox_ingersoll_ross(theta) for theta in (1.0, 0.1, 0.05)],
+        _at_one(
+            "geometric Brownian motion from a point", pk.FokkerPlanckProblem(growth, 1.0), _inside(grown), grown.pdf
+        ),
+        _row("Rayleigh", rayleigh.stationary, lambda s: _off(s.pdf, r, 2 * r * np.exp(-(r**2))), 1e-5),
+        _at_one("Brownian motion from a Cauchy law", cauchy, z, lambda x: voigt_profile(x, 1, 1)),
+    ]
+
+
+def _well(x: np.ndarray) -> np.ndarray:
+    return np.exp(4 * (x**2 / 2 - x**4 / 4))
 
 
 def _cox_ingersoll_ross(theta: float) -> Row:
-    kappa, sigma, start, t = 1.0, 0.5, 0.1, 1.0
+    kappa, sigma, start = 1.0, 0.5, 0.1
     model = pk.models.cir().fix(kappa=kappa, theta=theta, sigma=sigma)
-    c = 2 * kappa / (sigma**2 * (1 - np.exp(-kappa * t)))
-    exact = ss.ncx2(4 * kappa * theta / sigma**2, 2 * c * start * np.exp(-kappa * t), scale=1 / (2 * c))
-    x = exact.ppf(np.linspace(0.0005, 0.9995, 301))
-    problem = pk.FokkerPlanckProblem(model, start)
-    error = lambda s: _off(lambda z: s.pdf(t, z), x, exact.pdf(x))  # noqa: E731
-    return _row(f"Cox-Ingersoll-Ross, {16 * theta:.2g} degrees of freedom", lambda: problem.solve(t), error, 1e-5)
+    c = 2 * kappa / (sigma**2 * (1 - np.exp(-kappa)))
+    exact = ss.ncx2(4 * kappa * theta / sigma**2, 2 * c * start * np.exp(-kappa), scale=1 / (2 * c))
+    name = f"Cox-Ingersoll-Ross, {16 * theta:.2g} degrees of freedom"
+    return _at_one(name, pk.FokkerPlanckProblem(model, start), _inside(exact), exact.pdf)
+
+
+def _at_one(name: str, problem: pk.FokkerPlanckProblem, x: np.ndarray, exact: Callable[..., np.ndarray]) -> Row:
+    """The density of one state at t = 1."""
+    return _row(name, lambda: problem.solve(1.0), lambda s: _off(lambda z: s.pdf(1.0, z), x, exact(x)), 1e-5)
+
+
+def _inside(law: Any) -> np.ndarray:
+    """States between its quantiles .05 % and 99.95 %."""
+    return law.ppf(np.linspace(0.0005, 0.9995, 301))
 
 
 def _off(pdf: Callable[[Tensor], Tensor], x: np.ndarray, exact: np.ndarray) -> float:

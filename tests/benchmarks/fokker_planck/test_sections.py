@@ -8,7 +8,7 @@ from benchmarks import catalogue
 from benchmarks.runner import Context
 
 SECTIONS = [
-    pytest.param(name, marks=[pytest.mark.slow] if name == "grid" else [])
+    pytest.param(name, marks=[pytest.mark.slow] if name != "exits" else [])
     for name in catalogue.benchmark("fokker_planck").SECTIONS
 ]
 
