@@ -14,10 +14,10 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pdekit import errors, nets, ode, operators, simulation, testing
+    from pdekit import errors, flows, nets, ode, operators, simulation, testing
     from pdekit.data import Trajectories
     from pdekit.fitting import Fit, fit
-    from pdekit.fokker_planck import ClosedForm, FokkerPlanckProblem, Grid, MonteCarlo
+    from pdekit.fokker_planck import ClosedForm, Flow, FokkerPlanckProblem, Grid, MonteCarlo, Score, Training
     from pdekit.ode import odeint
     from pdekit.operators import (
         Compressed,
@@ -86,6 +86,10 @@ __all__ = [
     "Grid",
     "ClosedForm",
     "MonteCarlo",
+    "Score",
+    "Flow",
+    "Training",
+    "flows",
     "nets",
     "testing",
     "errors",
@@ -130,6 +134,10 @@ _HOME = {
     "Grid": "pdekit.fokker_planck",
     "ClosedForm": "pdekit.fokker_planck",
     "MonteCarlo": "pdekit.fokker_planck",
+    "Score": "pdekit.fokker_planck",
+    "Flow": "pdekit.fokker_planck",
+    "Training": "pdekit.fokker_planck",
+    "flows": "pdekit.flows",
     "nets": "pdekit.nets",
     "testing": "pdekit.testing",
     "errors": "pdekit.errors",

@@ -31,7 +31,15 @@ LEVEL = {
     "cli": 7,
     "__main__": 8,
 }
-HEAVY = {"pandas", "matplotlib", "pyarrow", "statsmodels", "hypothesis"}  # imported inside functions only
+HEAVY = {
+    "pandas",
+    "matplotlib",
+    "pyarrow",
+    "statsmodels",
+    "hypothesis",
+    "sklearn",
+    "zuko",
+}  # imported inside functions only
 ADAPTER = {"torchsde": "pdekit.simulation.torchsde_adapter"}  # a third-party solver has one door
 
 

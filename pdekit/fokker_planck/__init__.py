@@ -9,6 +9,9 @@ from pdekit.fokker_planck.grid.solver import Grid
 from pdekit.fokker_planck.marginal import Marginal
 from pdekit.fokker_planck.method import DensityMethod
 from pdekit.fokker_planck.monte_carlo import MonteCarlo
+from pdekit.fokker_planck.networks.flow import Flow
+from pdekit.fokker_planck.networks.score import Score
+from pdekit.fokker_planck.networks.training import Training
 from pdekit.fokker_planck.problem import FokkerPlanckProblem
 from pdekit.fokker_planck.proof import Proof
 from pdekit.fokker_planck.solution import DensitySolution
@@ -23,6 +26,7 @@ __all__ = [
     "DensityReport",
     "DensitySolution",
     "FiniteVolumeGrid",
+    "Flow",
     "FokkerPlanckProblem",
     "Grid",
     "GridTransition",
@@ -32,5 +36,7 @@ __all__ = [
     "MonteCarlo",
     "Proof",
     "Quadrature",
+    "Score",
     "TabulatedDensity",
+    "Training",
 ]

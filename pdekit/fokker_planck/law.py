@@ -28,6 +28,11 @@ class Law(ABC):
         """log p at states (n, d); None where the law has no density."""
         return None
 
+    @property
+    def has_density(self) -> bool:
+        """Whether `log_density` knows one."""
+        return False
+
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean (d,) and covariance (d, d), of samples where nothing better is known."""
         x = self.sample(_MANY, torch.Generator().manual_seed(0)).numpy()
@@ -103,6 +108,11 @@ class Distributed(Law):
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             return self.distribution.sample((n,)).reshape(n, self.dim).double()
 
+    @property
+    def has_density(self) -> bool:
+        """See `Law`."""
+        return True
+
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """See `Law`."""
         state = torch.as_tensor(x)
@@ -164,6 +174,11 @@ class Formula(Law):
             found.append(kept)
             count += len(kept)
         return torch.cat(found)[:n]
+
+    @property
+    def has_density(self) -> bool:
+        """See `Law`."""
+        return True
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """See `Law`."""

@@ -10,6 +10,7 @@ from pdekit.errors import InputError, NumericalError, UnsupportedError
 from pdekit.fokker_planck.kernel import KernelDensity, batches
 from pdekit.fokker_planck.method import DensityMethod
 from pdekit.fokker_planck.pilot import pilot_states
+from pdekit.fokker_planck.settling import agree, forgotten
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
 from pdekit.sde import SDE
@@ -20,9 +21,7 @@ _SCOUTS = 4000  # paths that look for the time after which the start is forgotte
 _PILOT = 256
 _SNAPSHOTS = 16  # of each path at equilibrium
 _OVERSHOOT = 0.5825971579390107  # -zeta(1/2) / sqrt(2 pi)
-_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 _FIRST_RUN = 0.25
-_SIGNIFICANT = 4.5  # standard errors
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,7 @@ class MonteCarlo(DensityMethod):
             )
         if not problem.domain.conserves:
             raise UnsupportedError("With an absorbing side nothing is left in the end: there is no stationary law.")
-        known = _wrapped(problem, torch.as_tensor(pilot_states(problem, None)))
-        state, time = self._settled(problem, _repeated(known, _SCOUTS, self._seed(0)))
+        state, time = self.settled(problem)
         runs = -(-self.paths // _SNAPSHOTS)
         when = np.concatenate([[0.0], time * np.linspace(1.0, 2.0, _SNAPSHOTS)])
         found = self._run(problem, _repeated(state, runs, self._seed(1)), when, self._seed(2))
@@ -112,17 +110,21 @@ class MonteCarlo(DensityMethod):
         """The k-th of independent seeds: noise that is used twice would be no noise."""
         return int(np.random.SeedSequence((self.seed, k)).generate_state(1, np.uint64)[0] >> 2)
 
-    def _settled(self, problem: Statement, start: Tensor) -> tuple[Tensor, float]:
-        """States after a time in which paths forget where they were, and this time.
+    def settled(self, problem: Statement) -> tuple[Tensor, float]:
+        """States (4000, d) after a time in which paths forget where they were, and this time.
 
         Runs are made twice as long as the one before until two things hold: paths that began low and high in any state
         have the same law at the end of a run, and so have all paths at its middle and at its end.
+
+        Raises:
+            NumericalError: If that takes longer than `longest`.
         """
-        duration, state, run = _FIRST_RUN, start, 3
+        known = _wrapped(problem, torch.as_tensor(pilot_states(problem, None)))
+        duration, state, run = _FIRST_RUN, _repeated(known, _SCOUTS, self._seed(0)), 3
         while duration <= self.longest:
             halves = self._run(problem, state, np.array([0.0, duration / 2, duration]), self._seed(run))
             middle, end = halves
-            if _forgotten(state.numpy(), end) and _agree(middle, end):
+            if forgotten(state.numpy(), end) and agree(middle, end):
                 return torch.as_tensor(end), duration
             duration, state, run = 2 * duration, torch.as_tensor(end), run + 1
         raise NumericalError(
@@ -231,26 +233,6 @@ def _tightened(sde: SDE, problem: Statement, dt: float, times: np.ndarray) -> SD
 
 def _repeated(x: Tensor, n: int, seed: int) -> Tensor:
     return x[torch.randint(len(x), (n,), generator=torch.Generator().manual_seed(seed))]
-
-
-def _forgotten(start: np.ndarray, end: np.ndarray) -> bool:
-    """Whether paths that began low and high in any state end with the same law."""
-    for column in start.T:
-        high = column > np.median(column)
-        if high.any() and not high.all() and not _agree(end[high], end[~high]):
-            return False
-    return True
-
-
-def _agree(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two sets of states have the same share below each of some quantiles of both together."""
-    for i in range(a.shape[1]):
-        levels = np.quantile(np.concatenate([a[:, i], b[:, i]]), _LEVELS)
-        for level, q in zip(_LEVELS, levels, strict=True):
-            difference = np.mean(a[:, i] <= q) - np.mean(b[:, i] <= q)
-            if abs(difference) > _SIGNIFICANT * np.sqrt(level * (1 - level) * (1 / len(a) + 1 / len(b))):
-                return False
-    return True
 
 
 __all__ = ["MonteCarlo"]

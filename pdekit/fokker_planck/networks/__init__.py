@@ -1,0 +1,1 @@
+"""Densities learned by networks, where a grid has too many cells."""

@@ -1,0 +1,160 @@
+"""A density carried along by the probability flow v = f - D s of a learned score s."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pdekit.flows import CNF
+from pdekit.fokker_planck.density import Density, Quadrature
+from pdekit.fokker_planck.law import Law
+from pdekit.fokker_planck.networks.drift import Drift
+from pdekit.fokker_planck.networks.learned import LearnedScore
+from pdekit.fokker_planck.networks.noise import AdditiveNoise
+from pdekit.nets import HollowNet
+from pdekit.ode import Fixed
+from pdekit.operators import divergence
+
+_STEP, _FEWEST = 0.5, 16  # of the flow: times the greatest rate of the drift
+
+
+class ProbabilityFlow:
+    """v = f - D s, with D that does not depend on the state, and its divergence.
+
+    Args:
+        drift: f.
+        noise: D.
+        score: s.
+    """
+
+    def __init__(self, drift: Drift, noise: AdditiveNoise, score: LearnedScore) -> None:
+        self.drift, self.noise, self.model = drift, noise, score
+        hollow = isinstance(score.net, HollowNet)
+        net = score.net
+        self._trace: Any = divergence(net if hollow else self._spread)
+        self.hollow = hollow
+
+    def __call__(self, t: Any, x: Tensor) -> Tensor:
+        """v, (n, d)."""
+        now = _one(t)
+        return self.drift.value(now, x) - self.model.score(now, x) @ self.noise.tensor(now).to(x)
+
+    def with_divergence(self, t: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        """v, (n, d), and div v, (n,)."""
+        now = _one(t)
+        with torch.no_grad():
+            f, total = self.drift.with_divergence(now, x)
+            d = self.noise.tensor(now).to(x)
+            when, model = self.model.times.at(now), self.model
+            mixture, (_, factor) = model.mixture.at(when), model.coordinates.at(when)
+            z = model.coordinates.to_z(when, x).float()
+            if self.hollow:
+                # L L^T = c^2 D, so that tr(D L^-T J L^-1) = tr(J) / c^2.
+                scale = float((factor @ factor.T).trace() / d.trace())
+                trace = self._trace(when.scaled, z).to(x) / scale
+            else:
+                inverse = torch.linalg.inv(factor)
+                self._matrix = (inverse @ d @ inverse.T).float()
+                trace = self._trace(torch.as_tensor(when.scaled, dtype=z.dtype), z).to(x)
+            s = model.score(now, x)
+            return f - s @ d, total - mixture.spread(x, d) - model.share * trace
+
+    def _spread(self, t: Any, z: Tensor) -> Tensor:
+        """L^-1 D L^-T c(t, z), whose divergence by z is tr(D grad s)."""
+        return self.model.net(t, z) @ self._matrix
+
+
+class Start(Distribution):
+    """The law at the start as a torch distribution over vectors.
+
+    Args:
+        law: With a density.
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - torch asks for it
+
+    def __init__(self, law: Law) -> None:
+        self.law = law
+        super().__init__(event_shape=torch.Size((law.dim,)), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p_0."""
+        found = self.law.log_density(value.detach().double().cpu().numpy())
+        return torch.as_tensor(found).to(value)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """From the law, by torch's random state."""
+        shape = torch.Size(sample_shape)
+        seed = int(torch.randint(2**62, ()))
+        return self.law.sample(shape.numel(), torch.Generator().manual_seed(seed)).reshape(*shape, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class FlowDensity(Density):
+    """log p(t, x) = log p_0(X_0) - integral of div v along the flow that leads to x: mass one by construction.
+
+    Args:
+        flow: v.
+        law: At the start.
+        t0: The start.
+        time: When.
+        paths: States of simulated paths: what integrals are taken from, (n, d).
+        error: See `Density`.
+    """
+
+    flow: ProbabilityFlow
+    law: Law
+    t0: float
+    time: float
+    paths: np.ndarray
+    error: float | None = None
+
+    @property
+    def dim(self) -> int:  # type: ignore[override]
+        """d."""
+        return self.paths.shape[1]
+
+    @property
+    def mass(self) -> float:
+        """One."""
+        return 1.0
+
+    @property
+    def cnf(self) -> CNF:
+        """The flow as a distribution."""
+        span = self.time - self.t0
+        rate = self.flow.drift.stiffness(self.time, torch.as_tensor(self.paths))
+        control = Fixed(span / (np.ceil(span * rate / _STEP) + _FEWEST))  # one time for all states
+        times = (self.t0, self.time)
+        return CNF(self.flow, Start(self.law), self.flow.with_divergence, times=times, control=control)
+
+    def log_values(self, x: np.ndarray) -> np.ndarray:
+        """See `Density`.
+
+        Raises:
+            NumericalError: If the way back fails: with a drift that grows faster than linearly it pushes outwards.
+        """
+        return self.cnf.log_prob(torch.as_tensor(x)).numpy() if len(x) else np.zeros(0)
+
+    def score_values(self, x: np.ndarray) -> np.ndarray:
+        """The learned score."""
+        return self.flow.model.score(self.time, torch.as_tensor(x)).numpy()
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """States at the start, carried along."""
+        start = self.law.sample(n, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        return self.cnf.carried(start).numpy()
+
+    def quadrature(self) -> Quadrature:
+        """The simulated paths, with equal weights."""
+        return Quadrature(self.paths, np.full(len(self.paths), 1 / len(self.paths)))
+
+
+def _one(t: Any) -> float:
+    return float(t if not isinstance(t, Tensor) else t.reshape(-1)[0])
+
+
+__all__ = ["FlowDensity", "ProbabilityFlow", "Start"]

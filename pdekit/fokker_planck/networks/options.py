@@ -1,0 +1,76 @@
+"""What all methods with networks can be told."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from pdekit.errors import InputError
+from pdekit.fokker_planck.method import DensityMethod
+from pdekit.fokker_planck.networks.training import Progress, Training
+
+_TRAINING = Training()
+
+
+@dataclass(frozen=True, repr=False)
+class LearningMethod(DensityMethod):
+    """Options of methods that learn from simulated paths.
+
+    Args:
+        paths: How many.
+        snapshots: Times at which the network looks at them, besides those that are asked for.
+        hidden: Units of the network's layers.
+        components: The most components that the mixture of normal laws may have that the network corrects.
+        training: How it is trained.
+        seed: Of everything random.
+        device: Where: "cpu" or "cuda".
+        progress: Called with what is done and the share of it.
+
+    Raises:
+        InputError: If an option makes no sense.
+    """
+
+    paths: int = 100_000
+    snapshots: int = 20
+    hidden: tuple[int, ...] = (128, 128, 128)
+    components: int = 12
+    training: Training = _TRAINING
+    seed: int = 0
+    device: str = "cpu"
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("paths", 1000), ("snapshots", 1), ("components", 1)):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+                raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+        if not isinstance(self.training, Training):
+            raise InputError(f"training must be Training(...), got {self.training!r}.")
+        if isinstance(self.seed, bool) or not (isinstance(self.seed, int) and 0 <= self.seed < 2**62):
+            raise InputError(f"seed must be a whole number from 0 to 2^62, got {self.seed!r}.")
+        try:
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError) as cause:
+            raise InputError(f'device must be one that torch has here, such as "cpu", got {self.device!r}.') from cause
+
+    def _generator(self, k: int) -> torch.Generator:
+        """The k-th of independent generators."""
+        seeds = np.random.SeedSequence((self.seed, k)).generate_state(1, np.uint64)
+        return torch.Generator(self.device).manual_seed(int(seeds[0] >> 2))
+
+    def _tell(self, share: float) -> None:
+        if self.progress is not None:
+            self.progress("simulating", share)
+
+    @property
+    def _key(self) -> str:
+        """What a checkpoint depends on."""
+        left = ("training", "progress", "device")
+        return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in left)
+
+    def __repr__(self) -> str:
+        changed = [f for f in fields(self) if f.name != "progress" and getattr(self, f.name) != f.default]
+        return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
+
+
+__all__ = ["LearningMethod"]

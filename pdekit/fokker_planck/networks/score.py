@@ -1,0 +1,158 @@
+"""`Score`: the score learned from paths, and the density from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdekit.errors import InputError, UnsupportedError
+from pdekit.fokker_planck.networks.backward import deviation
+from pdekit.fokker_planck.networks.flow_density import FlowDensity, ProbabilityFlow
+from pdekit.fokker_planck.networks.mixture import MovingMixture, chosen, followed
+from pdekit.fokker_planck.networks.options import LearningMethod
+from pdekit.fokker_planck.networks.paths import Paths, check_problem, settled_paths, transient_paths
+from pdekit.fokker_planck.networks.potential_density import PotentialDensity, normalised
+from pdekit.fokker_planck.networks.regression import Kind, network, noise_scaled, regressed, standardised
+from pdekit.fokker_planck.solution import DensitySolution
+from pdekit.fokker_planck.statement import Statement
+
+_PROBED = 200  # states at which the density is compared with weighted paths
+_STEP, _FEWEST = 0.3, 16  # of those paths: times the greatest rate of the drift
+
+
+@dataclass(frozen=True, repr=False)
+class Score(LearningMethod):
+    """Scores s = grad log p by regression on unbiased values along simulated paths; then log p.
+
+    Every path carries an S_t with E[S_t | X_t] = grad log p_t(X_t), see `pathwise`; the network that is nearest to S on
+    average is the score. A mixture of normal laws that follows the paths is corrected by a scalar network u, p ~ q
+    exp(u), so that p is positive and has a mass, which is made one by sampling. The density is then compared with the
+    Fokker-Planck residual summed along paths that run backwards, which gives the true one with a standard error: that
+    is the error that the solution tells.
+
+    Args:
+        paths: How many.
+        snapshots: Times at which the network looks at them, besides those that are asked for.
+        hidden: Units of the network's layers.
+        components: The most components that the mixture may have; paths that were held back choose how many.
+        training: How it is trained.
+        seed: Of everything random.
+        device: Where: "cpu" or "cuda".
+        progress: Called with what is done and the share of it.
+        network: "potential", a scalar network; or the score itself as a field, "mlp" or "hollow", whose density comes
+            by the probability flow, without an estimate of its error.
+        check: Whether the error is measured, which takes about as long as the simulation.
+
+    Raises:
+        InputError: If an option makes no sense.
+
+    Example:
+        >>> import pdekit as pk
+        >>> from pdekit.fokker_planck import Score, Training
+        >>> force = ["x - x*(x**2 + y**2) - y", "y - y*(x**2 + y**2) + x"]
+        >>> spiral = pk.SymbolicSDE(["x", "y"], force, [["1", "0"], ["0", "1"]])
+        >>> method = Score(paths=2000, hidden=(16,), training=Training(steps=50), check=False)
+        >>> solution = pk.FokkerPlanckProblem(spiral, initial=[1.0, 0.0]).solve([1.0], method)
+        >>> bool(0.95 < solution.mass[0] < 1.05)
+        True
+    """
+
+    network: Kind = "potential"
+    check: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network not in get_args(Kind):
+            raise InputError(f"network must be one of {get_args(Kind)}, got {self.network!r}.")
+
+    def solve(self, problem: Statement, times: np.ndarray) -> DensitySolution:
+        """See `FokkerPlanckProblem.solve`.
+
+        Raises:
+            UnsupportedError: If the problem has sides, or noise that depends on the state.
+            NumericalError: If paths explode, or the training diverges.
+        """
+        check_problem(problem, times, "Score")
+        if self.network != "potential":
+            _check_start(problem, self.network)
+        paths = transient_paths(problem, times, self.snapshots, self.paths, self._generator(1), self._tell)
+        mixture = followed(paths.snapshots, self.seed, self.components)
+        coordinates = (
+            noise_scaled(paths.snapshots, paths.noise) if self.network == "hollow" else standardised(paths.snapshots)
+        )
+        net = network(self.network, problem.sde.dim, self.hidden, True, self.seed)
+        model, loss = regressed(self, net, paths.snapshots, mixture, coordinates)
+        notes = {"mixture of": len(mixture.mixtures[-1].weights), "loss": loss}
+        if self.network != "potential":
+            flow = ProbabilityFlow(paths.drift, paths.noise, model)
+            flows = [FlowDensity(flow, problem.law, problem.t0, float(t), _numbers(paths.at(t).x)) for t in times]
+            return DensitySolution(problem, repr(self), times, flows, notes)
+        densities = []
+        for t in times:
+            density = normalised(model, float(t), paths.at(t).x, self._generator(2))
+            if self.check and problem.law.has_density:
+                start = lambda x: torch.as_tensor(problem.law.log_density(x.cpu().numpy())).to(x)  # noqa: E731
+                density = self._checked(problem, density, paths, start, problem.t0, float(t))
+            densities.append(density)
+        return DensitySolution(problem, repr(self), times, densities, notes | _told(densities))
+
+    def stationary(self, problem: Statement) -> DensitySolution:
+        """See `FokkerPlanckProblem.stationary`; raises as `solve`, and if paths do not settle."""
+        check_problem(problem, None, "Score")
+        if self.network != "potential":
+            raise UnsupportedError('A stationary law has no flow that leads to it: use Score(network="potential").')
+        paths = settled_paths(problem, self.snapshots, self.paths, self._generator(1), self._tell)
+        snapshot = paths.snapshots[0]
+        mixture = MovingMixture((chosen(snapshot, self.seed, self.components),))
+        net = network("potential", problem.sde.dim, self.hidden, False, self.seed)
+        model, loss = regressed(self, net, paths.snapshots, mixture, standardised(paths.snapshots))
+        density = normalised(model, snapshot.t, snapshot.x, self._generator(2))
+        if self.check:
+            density = self._checked(problem, density, paths, density.log_at, problem.t0, problem.t0 + paths.span)
+        notes = {"mixture of": len(mixture.mixtures[-1].weights), "loss": loss} | _told([density])
+        return DensitySolution(problem, repr(self), None, [density], notes)
+
+    def _checked(
+        self,
+        problem: Statement,
+        density: PotentialDensity,
+        paths: Paths,
+        start: Callable[[Tensor], Tensor],
+        begin: float,
+        end: float,
+    ) -> PotentialDensity:
+        """With its deviation at some of the paths that were held back."""
+        x = torch.as_tensor(density.paths[-_PROBED:]).to(density.weights)
+        steps = int(np.ceil((end - begin) * paths.drift.stiffness(end, x) / _STEP)) + _FEWEST
+        times = np.linspace(begin, end, steps + 1)
+        exact = density.doubled()
+        if self.progress is not None:
+            self.progress("measuring the error", 0.0)
+        found = deviation(problem, exact.log_density, start, times, x, exact.log_at(x), self._generator(3))
+        return replace(density, deviation=found)
+
+
+def _check_start(problem: Statement, kind: str) -> None:
+    if not problem.law.has_density:
+        raise UnsupportedError(
+            f'Score(network="{kind}") carries the density at the start along, and this start has none: give a '
+            'distribution, or use network="potential".'
+        )
+
+
+def _numbers(x: Tensor) -> np.ndarray:
+    return x.cpu().numpy()
+
+
+def _told(densities: list[PotentialDensity]) -> dict[str, Any]:
+    found: dict[str, Any] = {"mass": ", ".join(str(p.unit) for p in densities)}
+    told = [p.deviation for p in densities if p.deviation is not None]
+    if told:
+        found["log p off by"] = ", ".join(d.text for d in told)
+    return found
+
+
+__all__ = ["Score"]

@@ -1,0 +1,191 @@
+"""The loop that all learned densities share: batches, steps, checkpoints, and an end when it goes wrong."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pdekit.errors import InputError, NumericalError
+from pdekit.ode.storage import complete, read, write
+
+_KIND = "training"
+_CLIP = 10.0  # times the usual size of a gradient
+_EVERY = 30.0  # seconds between two checkpoints
+_RECORDS = 200
+_WARM = 100  # steps with a growing rate
+_DIVERGED = 1e4
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained, by Adam with a rate that falls like a cosine.
+
+    Args:
+        steps: How many.
+        batch: Rows in each.
+        rate: The highest rate.
+        checkpoint: A file that keeps the state of the training: the same call goes on where it stopped.
+        seconds: Stop after this time at the latest, with the rate brought down to zero by then.
+
+    Raises:
+        InputError: If one makes no sense.
+    """
+
+    steps: int = 6000
+    batch: int = 2048
+    rate: float = 3e-3
+    checkpoint: str | Path | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+                raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
+        for name in ("rate", "seconds"):
+            value = getattr(self, name)
+            if name == "seconds" and value is None:
+                continue
+            if not (isinstance(value, int | float) and 0 < value < np.inf):
+                raise InputError(f"{name} must be a positive number, got {value!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What a training was like.
+
+    Args:
+        steps: At which steps the loss was recorded.
+        losses: Its means since the record before.
+        seconds: How long it took.
+    """
+
+    steps: np.ndarray
+    losses: np.ndarray
+    seconds: float
+
+
+def train(
+    net: nn.Module,
+    loss: Callable[[torch.Generator], Tensor],
+    options: Training,
+    *,
+    seed: int,
+    what: str,
+    progress: Progress | None = None,
+    key: str = "",
+) -> History:
+    """Make the mean of a loss small.
+
+    Args:
+        net: Whose parameters.
+        loss: A random value of the loss; everything random in it comes from the generator.
+        options: How.
+        seed: Of the batches.
+        what: Is trained, for messages.
+        progress: Called with what is done and the share of it, as work goes on.
+        key: What the training depends on: a checkpoint of another one is refused.
+
+    Raises:
+        NumericalError: If the loss is not finite, or grows beyond every bound.
+        InputError: If the checkpoint belongs to another training.
+    """
+    optimizer = torch.optim.Adam(net.parameters(), options.rate)
+    device = next(net.parameters()).device
+    state = _State(
+        net, optimizer, options.checkpoint, f"{what}; {key}; {options.steps}, {options.batch}, {options.rate}"
+    )
+    done, spent = state.restored()
+    steps, losses, sums, lowest = [], [], [], np.inf
+    usual, begun, kept = None, time.monotonic(), time.monotonic()
+    for step in range(done, options.steps):
+        share = step / options.steps
+        if options.seconds is not None:
+            share = max(share, (spent + time.monotonic() - begun) / options.seconds)
+        if share >= 1:
+            break
+        rate = options.rate * min(1.0, (step + 1) / _WARM) * 0.5 * (1 + np.cos(np.pi * share))
+        optimizer.param_groups[0]["lr"] = rate
+        # A generator for each step, so that a resumed training sees the batches that it would have seen.
+        seeds = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)
+        value = loss(torch.Generator(device).manual_seed(int(seeds[0] >> 2)))
+        optimizer.zero_grad()
+        value.backward()
+        usual = _clip(net, usual)
+        optimizer.step()
+        sums.append(value.detach())
+        if len(sums) * _RECORDS >= options.steps or step + 1 == options.steps:
+            mean = float(torch.stack(sums).mean())
+            lowest = min(lowest, abs(mean))
+            if not np.isfinite(mean) or (step > _WARM and mean > _DIVERGED * (lowest + 1)):
+                raise NumericalError(
+                    f"The training of {what} diverged: its loss was {mean:.3g} after {step + 1} steps. Give a smaller "
+                    "rate, or another method."
+                )
+            steps.append(step + 1)
+            losses.append(mean)
+            sums = []
+            if progress is not None:
+                progress(f"{what}, loss {mean:.4g}", max(share, (step + 1) / options.steps))
+        if time.monotonic() - kept > _EVERY:
+            state.keep(step + 1, spent + time.monotonic() - begun)
+            kept = time.monotonic()
+    total = spent + time.monotonic() - begun
+    state.keep(options.steps, total)
+    return History(np.array(steps), np.array(losses), total)
+
+
+def _clip(net: nn.Module, usual: float | None) -> float:
+    """Gradients of rare batches are cut to a few times the usual size, which is returned."""
+    limit = float("inf") if usual is None else _CLIP * usual
+    size = float(nn.utils.clip_grad_norm_(net.parameters(), limit))
+    size = min(size, limit)
+    return size if usual is None else 0.98 * usual + 0.02 * size
+
+
+class _State:
+    """Parameters and moments in a file."""
+
+    def __init__(self, net: nn.Module, optimizer: torch.optim.Adam, path: Any, key: str) -> None:
+        self.net, self.optimizer, self.key = net, optimizer, key
+        self.path = None if path is None else Path(path)
+
+    def keep(self, step: int, seconds: float) -> None:
+        if self.path is None:
+            return
+        tensors = {f"net.{name}": p for name, p in self.net.state_dict().items()}
+        for k, p in enumerate(self._parameters()):
+            for name, value in self.optimizer.state.get(p, {}).items():
+                tensors[f"adam.{k}.{name}"] = torch.as_tensor(value)
+        write(self.path, _KIND, {"key": self.key, "step": step, "seconds": seconds}, tensors)
+
+    def restored(self) -> tuple[int, float]:
+        """The step to go on from, and the seconds that were spent."""
+        if self.path is None or not self.path.exists():
+            return 0, 0.0
+        about, tensors = read(self.path, _KIND)
+        with complete(self.path):
+            if about["key"] != self.key:
+                raise InputError(
+                    f"{self.path} keeps the training of something else: {about['key']}. Give another checkpoint=, or "
+                    "delete the file."
+                )
+            self.net.load_state_dict({n[4:]: p for n, p in tensors.items() if n.startswith("net.")})
+            for k, p in enumerate(self._parameters()):
+                found = {n.split(".")[2]: v for n, v in tensors.items() if n.startswith(f"adam.{k}.")}
+                if found:
+                    self.optimizer.state[p] = {n: v if n == "step" else v.to(p) for n, v in found.items()}
+            return int(about["step"]), float(about["seconds"])
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return list(self.optimizer.param_groups[0]["params"])
+
+
+__all__ = ["History", "Progress", "Training", "train"]
