@@ -126,7 +126,12 @@ def test_interrupted_writing_leaves_the_previous_result_whole(cli, tmp_path, ser
         signal.raise_signal(signal.SIGINT)  # what Ctrl-C sends
 
     monkeypatch.setattr(reporting_module, "write_report", interrupted)
-    outcome = cli("fit", series, "--model", "ou", "--fix", "mu=1", "--out", "out", "--overwrite")
+    # A shell starts what runs in the background with this signal ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        outcome = cli("fit", series, "--model", "ou", "--fix", "mu=1", "--out", "out", "--overwrite")
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert outcome.code == 130
     assert outcome.line == "pdekit: interrupted. Earlier results are as they were."
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
