@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pdekit import errors, flows, nets, ode, operators, simulation, testing
     from pdekit.data import Trajectories
     from pdekit.fitting import Fit, fit
-    from pdekit.fokker_planck import ClosedForm, Flow, FokkerPlanckProblem, Grid, MonteCarlo, Score, Training
+    from pdekit.fokker_planck import ClosedForm, Flow, FokkerPlanckProblem, Grid, MonteCarlo, Residual, Score, Training
     from pdekit.ode import odeint
     from pdekit.operators import (
         Compressed,
@@ -87,6 +87,7 @@ __all__ = [
     "ClosedForm",
     "MonteCarlo",
     "Score",
+    "Residual",
     "Flow",
     "Training",
     "flows",
@@ -135,6 +136,7 @@ _HOME = {
     "ClosedForm": "pdekit.fokker_planck",
     "MonteCarlo": "pdekit.fokker_planck",
     "Score": "pdekit.fokker_planck",
+    "Residual": "pdekit.fokker_planck",
     "Flow": "pdekit.fokker_planck",
     "Training": "pdekit.fokker_planck",
     "flows": "pdekit.flows",

@@ -1,6 +1,7 @@
 """The continuous normalising flow: a base law carried along by a velocity field, with its density."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from pdekit.ode import odeint
 from pdekit.ode.control import StepControl
 from pdekit.ode.methods import Tsit5
 from pdekit.operators import divergence
-from pdekit.operators.methods import Exact
+from pdekit.operators.methods import Exact, Hutchinson
 
 _TIMES = (0.0, 1.0)
 
@@ -29,8 +30,9 @@ class CNF(Distribution):
     Args:
         field: v(t, x), (*batch, d) -> (*batch, d), row by row; t is a number or (n, 1).
         base: The law at t0, over vectors (d,).
-        trace: How div v is computed: any method of `divergence`, a hollow field makes it cheap in any dimension; or a
-            function (t, x) -> (v, div v), where a formula is known.
+        trace: How div v is computed: a method of `divergence`, a hollow field makes it cheap in any dimension, and
+            `Hutchinson` keeps its directions for the whole way back; or a function (t, x) -> (v, div v), where a
+            formula is known.
         times: (t0, t1).
         method: Of `odeint`.
         rtol: Of `odeint`.
@@ -100,7 +102,8 @@ class CNF(Distribution):
         if not len(x):
             return value.new_zeros(value.shape[:-1])
         state = torch.cat([x, torch.zeros_like(x[:, :1])], -1)
-        end = odeint(self._augmented, state, torch.tensor(self.times[::-1], dtype=torch.float64), **self._options).y[-1]
+        times = torch.tensor(self.times[::-1], dtype=torch.float64)
+        end = odeint(self._augmented, state, times, context=self._directions(x), **self._options).y[-1]
         return (self.base.log_prob(end[:, :dim]) + end[:, dim]).reshape(value.shape[:-1])
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
@@ -124,9 +127,16 @@ class CNF(Distribution):
     def _drawn(self, sample_shape: Any) -> Tensor:
         return self.base.sample(torch.Size(sample_shape))
 
-    def _augmented(self, t: Any, state: Tensor) -> Tensor:
+    def _directions(self, x: Tensor) -> Tensor | None:
+        """Random directions for each state, (n, samples * d), where the trace is estimated from some."""
+        return self.trace.draw(x)[0].movedim(0, 1).flatten(1) if isinstance(self.trace, Hutchinson) else None
+
+    def _augmented(self, t: Any, state: Tensor, context: Tensor | None = None) -> Tensor:
         """(v, div v): backwards in time the last entry becomes minus the integral of div v from t0 to t1."""
         both: Any = self._both  # a formula, or the operator
+        if context is not None:
+            noise = context.unflatten(-1, (-1, self.event_shape[0])).movedim(-2, 0)
+            both = self._differentiated(divergence(self.field, replace(self.trace, noise=noise), full_output=True))
         velocity, spread = both(t, state[..., :-1])
         return torch.cat([velocity, spread.unsqueeze(-1)], -1)
 

@@ -10,6 +10,7 @@ from pdekit.fokker_planck.marginal import Marginal
 from pdekit.fokker_planck.method import DensityMethod
 from pdekit.fokker_planck.monte_carlo import MonteCarlo
 from pdekit.fokker_planck.networks.flow import Flow
+from pdekit.fokker_planck.networks.residual import Residual
 from pdekit.fokker_planck.networks.score import Score
 from pdekit.fokker_planck.networks.training import Training
 from pdekit.fokker_planck.problem import FokkerPlanckProblem
@@ -36,6 +37,7 @@ __all__ = [
     "MonteCarlo",
     "Proof",
     "Quadrature",
+    "Residual",
     "Score",
     "TabulatedDensity",
     "Training",

@@ -5,20 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm, solve_continuous_lyapunov
-from torch import Tensor
-from torch.distributions import (
-    Distribution,
-    Independent,
-    LowRankMultivariateNormal,
-    MixtureSameFamily,
-    MultivariateNormal,
-    Normal,
-)
 
 from pdekit.errors import NumericalError, UnsupportedError
 from pdekit.fokker_planck.gaussian import GaussianMixture
 from pdekit.fokker_planck.law import Distributed, Law, Point, Samples
 from pdekit.fokker_planck.linear_equation import Coefficients, Linear
+from pdekit.fokker_planck.normal_laws import Parts, normal_mixture
 
 _EXACT, _INTEGRATED = 1e-12, 1e-9  # errors named: matrix exponentials, moment equations
 _STIFF = 1e4
@@ -133,43 +125,19 @@ def _symmetric_all(z: np.ndarray) -> np.ndarray:
     return 0.5 * (z + z.transpose(0, 2, 1))
 
 
-def _mixture(law: Law) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _mixture(law: Law) -> Parts:
     """Weights (k,), means (k, d) and covariances (k or 1, d, d)."""
     if isinstance(law, Point | Samples):
         x = np.atleast_2d(law.x)
         return np.full(len(x), 1 / len(x)), x, np.zeros((1, law.dim, law.dim))
-    distribution = law.distribution if isinstance(law, Distributed) else None
-    if isinstance(distribution, MixtureSameFamily):
-        weights = _array(distribution.mixture_distribution.probs)
-        parts = _normals(distribution.component_distribution, law.dim)
-        if parts is not None and weights.shape == (len(parts[0]),):
-            kept = weights > 0
-            return weights[kept] / weights[kept].sum(), parts[0][kept], parts[1][kept]
-    parts = _normals(distribution, law.dim)
-    if parts is not None and len(parts[0]) == 1:
-        return np.ones(1), *parts
-    what = type(law).__name__.lower() if distribution is None else type(distribution).__name__
-    raise UnsupportedError(
-        f"ClosedForm() moves points, samples, normal laws and mixtures of them through a linear equation, not this "
-        f"initial law ({what}). Use Grid() in up to three dimensions, or MonteCarlo(); or give samples of it."
-    )
-
-
-def _normals(distribution: Distribution | None, dim: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Means (k, d) and covariances (k, d, d) of a batch of normal laws."""
-    if isinstance(distribution, MultivariateNormal | LowRankMultivariateNormal):
-        return _array(distribution.mean).reshape(-1, dim), _array(distribution.covariance_matrix).reshape(-1, dim, dim)
-    base = distribution
-    while isinstance(base, Independent):
-        base = base.base_dist
-    if isinstance(base, Normal):
-        variance = _array(base.variance).reshape(-1, dim)
-        return _array(base.mean).reshape(-1, dim), variance[:, None] * np.eye(dim)
-    return None
-
-
-def _array(z: Tensor) -> np.ndarray:
-    return z.detach().double().cpu().numpy()
+    found = normal_mixture(law)
+    if found is None:
+        what = type(law.distribution).__name__ if isinstance(law, Distributed) else type(law).__name__.lower()
+        raise UnsupportedError(
+            f"ClosedForm() moves points, samples, normal laws and mixtures of them through a linear equation, not this "
+            f"initial law ({what}). Use Grid() in up to three dimensions, or MonteCarlo(); or give samples of it."
+        )
+    return found
 
 
 def settled(linear: Linear) -> GaussianMixture:

@@ -77,13 +77,18 @@ class MonteCarlo(DensityMethod):
             UnsupportedError: If some sides absorb and others reflect.
             NumericalError: If paths explode, or too few are left.
         """
+        states = self.simulated(problem, times)
+        return DensitySolution(problem, repr(self), times, [self._density(problem, x) for x in states])
+
+    def simulated(self, problem: Statement, times: np.ndarray) -> list[np.ndarray]:
+        """States (n, d) at each of the times; those that were absorbed are NaN. Raises as `solve`."""
         _check_sides(problem)
         start = problem.law.sample(self.paths, torch.Generator().manual_seed(self._seed(0)))
         later = times[times > problem.t0]
         states = [start.numpy()] * (len(times) - len(later))
         if len(later):
             states += self._run(problem, start, np.concatenate([[problem.t0], later]), self._seed(1))
-        return DensitySolution(problem, repr(self), times, [self._density(problem, x) for x in states])
+        return states
 
     def stationary(self, problem: Statement) -> DensitySolution:
         """See `FokkerPlanckProblem.stationary`.
@@ -98,17 +103,22 @@ class MonteCarlo(DensityMethod):
             )
         if not problem.domain.conserves:
             raise UnsupportedError("With an absorbing side nothing is left in the end: there is no stationary law.")
-        state, time = self.settled(problem)
-        runs = -(-self.paths // _SNAPSHOTS)
-        when = np.concatenate([[0.0], time * np.linspace(1.0, 2.0, _SNAPSHOTS)])
-        found = self._run(problem, _repeated(state, runs, self._seed(1)), when, self._seed(2))
-        # States of one path are not independent: they stay together in one batch.
-        density = self._density(problem, np.stack(found, 1).reshape(-1, problem.sde.dim))
+        states, time = self.equilibrium(problem)
+        density = self._density(problem, states)
         return DensitySolution(problem, repr(self), None, [density], {"settled after": f"{time:g}"})
 
     def _seed(self, k: int) -> int:
         """The k-th of independent seeds: noise that is used twice would be no noise."""
         return int(np.random.SeedSequence((self.seed, k)).generate_state(1, np.uint64)[0] >> 2)
+
+    def equilibrium(self, problem: Statement) -> tuple[np.ndarray, float]:
+        """States (n, d) at equilibrium, and the time after which the start is forgotten; raises as `settled`."""
+        state, time = self.settled(problem)
+        runs = -(-self.paths // _SNAPSHOTS)
+        when = np.concatenate([[0.0], time * np.linspace(1.0, 2.0, _SNAPSHOTS)])
+        found = self._run(problem, _repeated(state, runs, self._seed(1)), when, self._seed(2))
+        # States of one path are not independent: they stay together, in one batch.
+        return np.stack(found, 1).reshape(-1, problem.sde.dim), time
 
     def settled(self, problem: Statement) -> tuple[Tensor, float]:
         """States (4000, d) after a time in which paths forget where they were, and this time.

@@ -23,6 +23,7 @@ from pdekit.operators.call import make_call
 from pdekit.operators.coefficients import coefficients
 
 _REPEATS = 16
+_STEP, _FEWEST = 0.3, 16  # of the paths: times the greatest rate of the drift
 _FAR = 20.0  # standard deviations
 _SCATTER = 4.0  # relative variance: weights that scatter more say nothing
 
@@ -61,6 +62,16 @@ class Deviation:
     def trusted(self) -> bool:
         """Whether the weights say something."""
         return bool(np.isfinite(self.rms)) and self.scatter < _SCATTER
+
+
+def step_times(begin: float, end: float, rate: float) -> np.ndarray:
+    """Times of steps that are short for a drift of this rate."""
+    return np.linspace(begin, end, int(np.ceil((end - begin) * rate / _STEP)) + _FEWEST + 1)
+
+
+def initial_density(problem: Statement) -> Callable[[Tensor], Tensor]:
+    """log p at the start, (n, d) -> (n,), of a law that has one."""
+    return lambda x: torch.as_tensor(problem.law.log_density(x.cpu().numpy())).to(x)
 
 
 def deviation(
@@ -138,4 +149,4 @@ def _log_mean(weight: Tensor) -> Tensor:
     return weight.logsumexp(1) - np.log(n) + 0.5 * (share.var(1) / share.mean(1).square()) / n
 
 
-__all__ = ["Deviation", "deviation"]
+__all__ = ["Deviation", "LogDensity", "deviation", "initial_density", "step_times"]

@@ -12,7 +12,7 @@ from pdekit.fokker_planck.networks.flow_density import FlowDensity, ProbabilityF
 from pdekit.fokker_planck.networks.learned import LearnedScore
 from pdekit.fokker_planck.networks.mixture import followed
 from pdekit.fokker_planck.networks.options import LearningMethod
-from pdekit.fokker_planck.networks.paths import Paths, check_problem, transient_paths
+from pdekit.fokker_planck.networks.paths import Paths, additive_noise, check_problem, transient_paths
 from pdekit.fokker_planck.networks.pathwise import Snapshot, carried, steps
 from pdekit.fokker_planck.networks.regression import network, noise_scaled, regressed, standardised
 from pdekit.fokker_planck.solution import DensitySolution
@@ -75,8 +75,9 @@ class Flow(LearningMethod):
                 "Score()."
             )
         paths = transient_paths(problem, times, self.snapshots, self.paths, self._generator(1), self._tell)
+        noise = additive_noise(problem)
         mixture = followed(paths.snapshots, self.seed, self.components)
-        scaled = noise_scaled(paths.snapshots, paths.noise) if self.network == "hollow" else None
+        scaled = noise_scaled(paths.snapshots, noise) if self.network == "hollow" else None
         coordinates = scaled or standardised(paths.snapshots)
         net = network(self.network, problem.sde.dim, self.hidden, True, self.seed)
         model, _ = regressed(self, net, paths.snapshots, mixture, coordinates, "the first score")
@@ -91,7 +92,7 @@ class Flow(LearningMethod):
             model, _ = regressed(fewer, net, particles, mixture, coordinates, f"round {k + 1}")
         if self.rounds:
             mismatches.append(_mismatch(model, self._particles(problem, paths, model, self.rounds)))
-        flow = ProbabilityFlow(paths.drift, paths.noise, model)
+        flow = ProbabilityFlow(paths.drift, noise, model)
         found = [FlowDensity(flow, problem.law, problem.t0, float(t), paths.at(t).x.cpu().numpy()) for t in times]
         notes: dict[str, Any] = {"mixture of": len(mixture.mixtures[-1].weights)}
         if mismatches:
@@ -104,7 +105,7 @@ class Flow(LearningMethod):
         Raises:
             NumericalError: If they run away.
         """
-        drift, noise = paths.drift, paths.noise
+        drift, noise = paths.drift, additive_noise(problem)
 
         def velocity(t: float, x: Tensor) -> Tensor:
             return drift.field(t, x) - model.field(t, x) @ noise.tensor(t).to(x)

@@ -1,5 +1,6 @@
 """A density carried along by the probability flow v = f - D s of a learned score s."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from pdekit.nets import HollowNet
 from pdekit.ode import Fixed
 from pdekit.operators import divergence
 
+_SAME = 1e-9
 _STEP, _FEWEST = 0.5, 16  # of the flow: times the greatest rate of the drift
 
 
@@ -31,11 +33,14 @@ class ProbabilityFlow:
     """
 
     def __init__(self, drift: Drift, noise: AdditiveNoise, score: LearnedScore) -> None:
-        self.drift, self.noise, self.model = drift, noise, score
-        hollow = isinstance(score.net, HollowNet)
-        net = score.net
-        self._trace: Any = divergence(net if hollow else self._spread)
-        self.hollow = hollow
+        # In double precision: in single a state's velocity depends on how many others go through the network with it.
+        net = deepcopy(score.net).double()
+        self.drift, self.noise = drift, noise
+        self.model = LearnedScore(net, score.times, score.mixture, score.coordinates)
+        self.model.share = score.share
+        self.hollow = isinstance(net, HollowNet)
+        self._trace: Any = divergence(net) if self.hollow else None
+        self._mixed: Any = divergence(self._spread)
 
     def __call__(self, t: Any, x: Tensor) -> Tensor:
         """v, (n, d)."""
@@ -50,15 +55,17 @@ class ProbabilityFlow:
             d = self.noise.tensor(now).to(x)
             when, model = self.model.times.at(now), self.model
             mixture, (_, factor) = model.mixture.at(when), model.coordinates.at(when)
-            z = model.coordinates.to_z(when, x).float()
-            if self.hollow:
-                # L L^T = c^2 D, so that tr(D L^-T J L^-1) = tr(J) / c^2.
-                scale = float((factor @ factor.T).trace() / d.trace())
-                trace = self._trace(when.scaled, z).to(x) / scale
+            z = model.coordinates.to_z(when, x)
+            inverse = torch.linalg.inv(factor)
+            matrix = inverse @ d @ inverse.T
+            level = matrix.diagonal().mean()
+            scaled = torch.as_tensor(when.scaled, dtype=z.dtype)
+            # Between snapshots D may turn, where it depends on the time.
+            if self.hollow and float((matrix - level * torch.eye(len(matrix)).to(d)).abs().max()) <= _SAME * level:
+                trace = level * self._trace(scaled, z)
             else:
-                inverse = torch.linalg.inv(factor)
-                self._matrix = (inverse @ d @ inverse.T).float()
-                trace = self._trace(torch.as_tensor(when.scaled, dtype=z.dtype), z).to(x)
+                self._matrix = matrix
+                trace = self._mixed(scaled, z)
             s = model.score(now, x)
             return f - s @ d, total - mixture.spread(x, d) - model.share * trace
 

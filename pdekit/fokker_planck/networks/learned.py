@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pdekit.fokker_planck.networks.between import Between, Times
 from pdekit.fokker_planck.networks.mixture import Mixture, MovingMixture
 from pdekit.nets import Field
+from pdekit.operators import Dense, divergence, laplacian
 
 _ROWS = 20_000  # evaluated at a time
 
@@ -69,6 +70,12 @@ class LearnedScore(nn.Module):
         with torch.enable_grad():
             state = z if z.requires_grad else z.detach().requires_grad_()
             return torch.autograd.grad(self._net(scaled, state).sum(), state, create_graph=graph)[0]
+
+    def spread(self, scaled: Any, z: Tensor) -> Tensor:
+        """div c by z, (n,), with a graph."""
+        operator = laplacian(self.net, Dense()) if self.scalar else divergence(self.net)
+        found: Any = operator(scaled, z) if self.net.time else operator(z)
+        return found
 
     def score(self, t: float, x: Tensor) -> Tensor:
         """s, (n, d), without a graph."""

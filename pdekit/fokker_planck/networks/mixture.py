@@ -1,5 +1,6 @@
 """Mixtures of normal laws that follow paths: what networks are measured from, and drawn against."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 from pdekit.errors import NumericalError
 from pdekit.fokker_planck.gaussian import GaussianMixture
 from pdekit.fokker_planck.networks.between import Between
-from pdekit.fokker_planck.networks.pathwise import Snapshot
+from pdekit.fokker_planck.networks.pathwise import Cloud, Snapshot
 
 _ROWS = 20_000  # evaluated at a time
 _FITTED = 20_000  # states
@@ -76,6 +77,10 @@ class Mixture:
         shares = self.shares(x)
         return self._pulled(x, shares * (weights - (shares @ weights)[:, None]))
 
+    def standard(self, x: Tensor) -> Tensor:
+        """L_j^-1 (x - m_j), (n, c, d)."""
+        return self._standard(x)[0]
+
     def _pulled(self, x: Tensor, shares: Tensor) -> Tensor:
         """sum_j r_j grad log N(x; m_j, C_j)."""
         z, inverse = self._standard(x)
@@ -132,13 +137,13 @@ def fitted(x: Tensor, count: int, seed: int, start: Mixture | None = None, most:
     return Mixture(*(torch.as_tensor(a).to(x) for a in found))
 
 
-def chosen(snapshot: Snapshot, seed: int, most: int) -> Mixture:
-    """The mixture of one or more components whose score is nearest to the paths' scores; a few more if they help."""
+def chosen(snapshot: Cloud, seed: int, most: int) -> Mixture:
+    """The mixture of one or more components that is nearest to paths held back; a few more if they help."""
     best, least = None, np.inf
+    held = min(_HELD, len(snapshot.x) // 5)
     for count in (1, *(size for size in _SIZES if size <= most)):
-        mixture = fitted(snapshot.x[_HELD:], count, seed)
-        x, s = snapshot.x[:_HELD], snapshot.s[:_HELD]
-        loss = float((mixture.score(x) - s).square().mean())
+        mixture = fitted(snapshot.x[held:], count, seed)
+        loss = _distance(mixture, snapshot, held)
         if loss < (_BETTER if best is not None else 1.0) * least:
             best, least = mixture, loss
         elif best is not None and count > 2 * len(best.weights):
@@ -146,6 +151,15 @@ def chosen(snapshot: Snapshot, seed: int, most: int) -> Mixture:
     if best is None:
         raise NumericalError("No normal law fits the paths.")
     return fitted(snapshot.x, len(best.weights), seed, best, len(snapshot.x))
+
+
+def _distance(mixture: Mixture, snapshot: Cloud, count: int) -> float:
+    """The mean square of what its score misses of the paths'; without these, one over the geometric mean of q."""
+    x = snapshot.x[:count]
+    if isinstance(snapshot, Snapshot):
+        return float((mixture.score(x) - snapshot.s[:count]).square().mean())
+    width = x.std(0).log().sum()  # so that it is a moderate number
+    return float((-mixture.log_values(x).mean() - width).exp())
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +178,7 @@ class MovingMixture:
         return Mixture(*(when.mixed(p, q) for p, q in zip(vars(a).values(), vars(b).values(), strict=True)))
 
 
-def followed(snapshots: list[Snapshot], seed: int, most: int) -> MovingMixture:
+def followed(snapshots: Sequence[Cloud], seed: int, most: int) -> MovingMixture:
     """Mixtures at all snapshots: chosen at the last one, then followed backwards."""
     found = [chosen(snapshots[-1], seed, most)]
     for snapshot in reversed(snapshots[:-1]):

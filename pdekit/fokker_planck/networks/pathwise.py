@@ -34,8 +34,21 @@ _SINGULAR = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
+class Cloud:
     """Independent paths at one time.
+
+    Args:
+        t: When.
+        x: States, (n, d).
+    """
+
+    t: float
+    x: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot(Cloud):
+    """Paths with scores.
 
     Args:
         t: When.
@@ -43,8 +56,6 @@ class Snapshot:
         s: Unbiased scores, (n, d).
     """
 
-    t: float
-    x: Tensor
     s: Tensor
 
     def stein(self) -> float:
@@ -149,7 +160,7 @@ def _carried(drift: Drift, t: float, h: float, x: Tensor, s: Tensor) -> tuple[Te
 def _diffused(
     noise: AdditiveNoise, t: float, h: float, x: Tensor, s: Tensor, generator: torch.Generator, scouts: int
 ) -> tuple[Tensor, Tensor]:
-    g = noise.factor(t).to(x) * h**0.5
+    g = noise.factor(t + h / 2).to(x) * h**0.5  # midpoint rule: second order where G depends on the time
     z = torch.randn(len(x), g.shape[1], generator=generator, dtype=x.dtype, device=x.device)
     xi, n = z @ g.T, g @ g.T
     if not scouts:
@@ -179,4 +190,4 @@ def _check(x: Tensor, s: Tensor, t: float) -> None:
             raise NumericalError(f"{what} grow beyond every bound at t = {t:.6g}: the drift pushes outwards too fast.")
 
 
-__all__ = ["Snapshot", "carried", "first_score", "follow", "steps"]
+__all__ = ["Cloud", "Snapshot", "carried", "first_score", "follow", "steps"]

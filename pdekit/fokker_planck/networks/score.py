@@ -9,18 +9,25 @@ import torch
 from torch import Tensor
 
 from pdekit.errors import InputError, UnsupportedError
-from pdekit.fokker_planck.networks.backward import deviation
+from pdekit.fokker_planck.networks.backward import deviation, initial_density, step_times
 from pdekit.fokker_planck.networks.flow_density import FlowDensity, ProbabilityFlow
 from pdekit.fokker_planck.networks.mixture import MovingMixture, chosen, followed
 from pdekit.fokker_planck.networks.options import LearningMethod
-from pdekit.fokker_planck.networks.paths import Paths, check_problem, settled_paths, transient_paths
+from pdekit.fokker_planck.networks.paths import (
+    Paths,
+    Targets,
+    additive_noise,
+    check_problem,
+    settled_paths,
+    simulated_paths,
+    transient_paths,
+)
 from pdekit.fokker_planck.networks.potential_density import PotentialDensity, normalised
 from pdekit.fokker_planck.networks.regression import Kind, network, noise_scaled, regressed, standardised
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
 
 _PROBED = 200  # states at which the density is compared with weighted paths
-_STEP, _FEWEST = 0.3, 16  # of those paths: times the greatest rate of the drift
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,6 +49,8 @@ class Score(LearningMethod):
         seed: Of everything random.
         device: Where: "cpu" or "cuda".
         progress: Called with what is done and the share of it.
+        targets: "pathwise"; "implicit", Hyvarinen's, which needs states only and takes noise that depends on them; or
+            "denoising", the scores of a last short step, which are true but scatter widely.
         network: "potential", a scalar network; or the score itself as a field, "mlp" or "hollow", whose density comes
             by the probability flow, without an estimate of its error.
         check: Whether the error is measured, which takes about as long as the simulation.
@@ -60,13 +69,17 @@ class Score(LearningMethod):
         True
     """
 
+    targets: Targets = "pathwise"
     network: Kind = "potential"
     check: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.network not in get_args(Kind):
-            raise InputError(f"network must be one of {get_args(Kind)}, got {self.network!r}.")
+        for name, known in (("network", get_args(Kind)), ("targets", get_args(Targets))):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} must be one of {known}, got {getattr(self, name)!r}.")
+        if self.targets != "pathwise" and self.network != "potential":
+            raise InputError(f'Score(targets="{self.targets}") learns a density itself: leave network="potential".')
 
     def solve(self, problem: Statement, times: np.ndarray) -> DensitySolution:
         """See `FokkerPlanckProblem.solve`.
@@ -78,24 +91,25 @@ class Score(LearningMethod):
         check_problem(problem, times, "Score")
         if self.network != "potential":
             _check_start(problem, self.network)
-        paths = transient_paths(problem, times, self.snapshots, self.paths, self._generator(1), self._tell)
+        paths = self._paths(problem, times)
         mixture = followed(paths.snapshots, self.seed, self.components)
         coordinates = (
-            noise_scaled(paths.snapshots, paths.noise) if self.network == "hollow" else standardised(paths.snapshots)
+            noise_scaled(paths.snapshots, additive_noise(problem))
+            if self.network == "hollow"
+            else standardised(paths.snapshots)
         )
         net = network(self.network, problem.sde.dim, self.hidden, True, self.seed)
         model, loss = regressed(self, net, paths.snapshots, mixture, coordinates)
         notes = {"mixture of": len(mixture.mixtures[-1].weights), "loss": loss}
         if self.network != "potential":
-            flow = ProbabilityFlow(paths.drift, paths.noise, model)
+            flow = ProbabilityFlow(paths.drift, additive_noise(problem), model)
             flows = [FlowDensity(flow, problem.law, problem.t0, float(t), _numbers(paths.at(t).x)) for t in times]
             return DensitySolution(problem, repr(self), times, flows, notes)
         densities = []
         for t in times:
             density = normalised(model, float(t), paths.at(t).x, self._generator(2))
             if self.check and problem.law.has_density:
-                start = lambda x: torch.as_tensor(problem.law.log_density(x.cpu().numpy())).to(x)  # noqa: E731
-                density = self._checked(problem, density, paths, start, problem.t0, float(t))
+                density = self._checked(problem, density, paths, initial_density(problem), problem.t0, float(t))
             densities.append(density)
         return DensitySolution(problem, repr(self), times, densities, notes | _told(densities))
 
@@ -104,7 +118,7 @@ class Score(LearningMethod):
         check_problem(problem, None, "Score")
         if self.network != "potential":
             raise UnsupportedError('A stationary law has no flow that leads to it: use Score(network="potential").')
-        paths = settled_paths(problem, self.snapshots, self.paths, self._generator(1), self._tell)
+        paths = self._paths(problem, None)
         snapshot = paths.snapshots[0]
         mixture = MovingMixture((chosen(snapshot, self.seed, self.components),))
         net = network("potential", problem.sde.dim, self.hidden, False, self.seed)
@@ -114,6 +128,14 @@ class Score(LearningMethod):
             density = self._checked(problem, density, paths, density.log_at, problem.t0, problem.t0 + paths.span)
         notes = {"mixture of": len(mixture.mixtures[-1].weights), "loss": loss} | _told([density])
         return DensitySolution(problem, repr(self), None, [density], notes)
+
+    def _paths(self, problem: Statement, times: np.ndarray | None) -> Paths:
+        if self.targets != "pathwise":
+            options = (self.paths, self.snapshots, self.seed)
+            return simulated_paths(problem, times, self.targets, options, self._tell)
+        if times is None:
+            return settled_paths(problem, self.snapshots, self.paths, self._generator(1), self._tell)
+        return transient_paths(problem, times, self.snapshots, self.paths, self._generator(1), self._tell)
 
     def _checked(
         self,
@@ -126,8 +148,7 @@ class Score(LearningMethod):
     ) -> PotentialDensity:
         """With its deviation at some of the paths that were held back."""
         x = torch.as_tensor(density.paths[-_PROBED:]).to(density.weights)
-        steps = int(np.ceil((end - begin) * paths.drift.stiffness(end, x) / _STEP)) + _FEWEST
-        times = np.linspace(begin, end, steps + 1)
+        times = step_times(begin, end, paths.drift.stiffness(end, x))
         exact = density.doubled()
         if self.progress is not None:
             self.progress("measuring the error", 0.0)

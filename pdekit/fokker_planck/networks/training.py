@@ -102,9 +102,9 @@ def train(
     state = _State(
         net, optimizer, options.checkpoint, f"{what}; {key}; {options.steps}, {options.batch}, {options.rate}"
     )
-    done, spent = state.restored()
+    done, spent, usual = state.restored()
     steps, losses, sums, lowest = [], [], [], np.inf
-    usual, begun, kept = None, time.monotonic(), time.monotonic()
+    begun = kept = time.monotonic()
     for step in range(done, options.steps):
         share = step / options.steps
         if options.seconds is not None:
@@ -135,10 +135,10 @@ def train(
             if progress is not None:
                 progress(f"{what}, loss {mean:.4g}", max(share, (step + 1) / options.steps))
         if time.monotonic() - kept > _EVERY:
-            state.keep(step + 1, spent + time.monotonic() - begun)
+            state.keep(step + 1, spent + time.monotonic() - begun, usual)
             kept = time.monotonic()
     total = spent + time.monotonic() - begun
-    state.keep(options.steps, total)
+    state.keep(options.steps, total, usual)
     return History(np.array(steps), np.array(losses), total)
 
 
@@ -157,19 +157,19 @@ class _State:
         self.net, self.optimizer, self.key = net, optimizer, key
         self.path = None if path is None else Path(path)
 
-    def keep(self, step: int, seconds: float) -> None:
+    def keep(self, step: int, seconds: float, usual: float | None) -> None:
         if self.path is None:
             return
         tensors = {f"net.{name}": p for name, p in self.net.state_dict().items()}
         for k, p in enumerate(self._parameters()):
             for name, value in self.optimizer.state.get(p, {}).items():
                 tensors[f"adam.{k}.{name}"] = torch.as_tensor(value)
-        write(self.path, _KIND, {"key": self.key, "step": step, "seconds": seconds}, tensors)
+        write(self.path, _KIND, {"key": self.key, "step": step, "seconds": seconds, "usual": usual}, tensors)
 
-    def restored(self) -> tuple[int, float]:
-        """The step to go on from, and the seconds that were spent."""
+    def restored(self) -> tuple[int, float, float | None]:
+        """The step to go on from, the seconds that were spent, and the usual size of a gradient."""
         if self.path is None or not self.path.exists():
-            return 0, 0.0
+            return 0, 0.0, None
         about, tensors = read(self.path, _KIND)
         with complete(self.path):
             if about["key"] != self.key:
@@ -182,7 +182,7 @@ class _State:
                 found = {n.split(".")[2]: v for n, v in tensors.items() if n.startswith(f"adam.{k}.")}
                 if found:
                     self.optimizer.state[p] = {n: v if n == "step" else v.to(p) for n, v in found.items()}
-            return int(about["step"]), float(about["seconds"])
+            return int(about["step"]), float(about["seconds"]), about["usual"]
 
     def _parameters(self) -> list[nn.Parameter]:
         return list(self.optimizer.param_groups[0]["params"])

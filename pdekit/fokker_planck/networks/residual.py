@@ -1,0 +1,182 @@
+"""`Residual`: a density of mass one whose Fokker-Planck residual is made small."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from pdekit.errors import InputError, UnsupportedError
+from pdekit.fokker_planck.linear_equation import read_linear
+from pdekit.fokker_planck.monte_carlo import MonteCarlo
+from pdekit.fokker_planck.networks.backward import Deviation, LogDensity, deviation, initial_density, step_times
+from pdekit.fokker_planck.networks.between import Times
+from pdekit.fokker_planck.networks.drift import Drift
+from pdekit.fokker_planck.networks.mixture import Mixture, fitted
+from pdekit.fokker_planck.networks.morphing import Morphing, morphed
+from pdekit.fokker_planck.networks.options import LearningMethod
+from pdekit.fokker_planck.networks.paths import check_problem
+from pdekit.fokker_planck.networks.residual_flow import ConditionalFlowDensity, trained_flow
+from pdekit.fokker_planck.networks.training import Training
+from pdekit.fokker_planck.normal_laws import normal_mixture
+from pdekit.fokker_planck.solution import DensitySolution
+from pdekit.fokker_planck.statement import Statement
+
+Family = Literal["mixture", "flow"]
+
+_TRAINING = Training(steps=1500, batch=512, rate=1e-3)
+_BETWEEN = 40  # times at which a mixture is kept, at least
+_PROBED = 200  # states at which the density is compared with weighted paths
+_FITTED = 50_000  # states that a mixture at the start is fitted to
+
+
+@dataclass(frozen=True, repr=False)
+class Residual(LearningMethod):
+    """A normalised density whose residual r = d_t log p - (L* p) / p is small.
+
+    With `family="mixture"` the parameters of a mixture of normal laws move so that at every time E[r^2] under the
+    mixture itself is least; see `morphing`. No network is trained, it takes seconds, and where the law stays such a
+    mixture, as under a linear drift, it is exact. With `family="flow"` a masked autoregressive flow is trained on r^2
+    at simulated paths of all times together. A small residual does not bound the error: that is measured, as in
+    `Score`.
+
+    Args:
+        paths: How many paths the flow is trained at.
+        snapshots: At how many times.
+        hidden: Units of the flow's networks.
+        components: Of the mixture. A start that is itself a mixture of normal laws is taken as it is if the equation
+            is linear or it has as many components; to any other one a mixture is fitted.
+        training: Of the flow.
+        seed: Of everything random.
+        device: Where the flow is trained: "cpu" or "cuda".
+        progress: Called with what is done and the share of it.
+        family: "mixture" or "flow".
+        check: Whether the error is measured.
+
+    Raises:
+        InputError: If an option makes no sense.
+
+    Source: W. Anderson and M. Farazmand, Fisher information and shape-morphing modes for solving the Fokker-Planck
+    equation in higher dimensions, arXiv 2306.03749, for mixtures; K. Tang, X. Wan and Q. Liao, J. Comput. Phys. 457
+    (2022) 111080, for flows.
+
+    Example:
+        >>> import torch, pdekit as pk
+        >>> sde = pk.SymbolicSDE("x", "x - x**3", "1")
+        >>> problem = pk.FokkerPlanckProblem(sde, initial=torch.distributions.Normal(0.0, 0.3))
+        >>> solution = problem.solve([1.0], pk.Residual(components=6))
+        >>> exact = problem.solve([1.0])
+        >>> x = exact.sample(1000, 1.0)
+        >>> bool((solution.log_pdf(1.0, x) - exact.log_pdf(1.0, x)).abs().mean() < 0.03)
+        True
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+    training: Training = _TRAINING
+    paths: int = 20_000
+    family: Family = "mixture"
+    check: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.family not in get_args(Family):
+            raise InputError(f"family must be one of {get_args(Family)}, got {self.family!r}.")
+
+    def solve(self, problem: Statement, times: np.ndarray) -> DensitySolution:
+        """See `FokkerPlanckProblem.solve`.
+
+        Raises:
+            UnsupportedError: If the problem has sides, or the law at the start is a point, or has no density and a flow
+                is asked for.
+            NumericalError: If the mixture breaks down, or the training diverges.
+        """
+        check_problem(problem, times, "Residual")
+        return self._mixture(problem, times) if self.family == "mixture" else self._flow(problem, times)
+
+    def _mixture(self, problem: Statement, times: np.ndarray) -> DensitySolution:
+        start = _start(problem, self.components, self.seed, times)
+        morphing = Morphing(problem.sde, len(start.weights), self.seed)
+        every = np.union1d(np.linspace(problem.t0, times[-1], _BETWEEN + 1), times)
+        moving = morphed(morphing, start, every, lambda share: self._say("moving the mixture", share))
+        when = Times(every)
+        residuals = [morphing.residual(float(t), moving.at(when.at(float(t)))) for t in times]
+
+        def log_p(near: float) -> LogDensity:
+            return lambda t, x: moving.at(when.at(t, near)).log_values(x)
+
+        found = self._measured(problem, times, log_p)
+        densities = []
+        for t, off in zip(times, found, strict=True):
+            density = moving.at(when.at(float(t))).density()
+            error = off.relative_l2 if off is not None and off.trusted else None
+            densities.append(replace(density, error=error))
+        notes = {"components": len(start.weights), "residual": _listed(residuals)} | _told(found)
+        return DensitySolution(problem, repr(self), times, densities, notes)
+
+    def _flow(self, problem: Statement, times: np.ndarray) -> DensitySolution:
+        if not problem.law.has_density:
+            raise UnsupportedError(
+                'Residual(family="flow") needs the density at the start, and this start has none: give a distribution, '
+                "or use Score()."
+            )
+        every = np.union1d(np.linspace(problem.t0, times[-1], self.snapshots + 1), times)
+        self._say("simulating", 0.0)
+        states = MonteCarlo(self.paths, seed=self.seed).simulated(problem, every)
+        net = trained_flow(self, problem, every, states)
+        found = self._measured(problem, times, lambda near: net)
+        densities = [
+            ConditionalFlowDensity(net, float(t), problem.sde.dim, off) for t, off in zip(times, found, strict=True)
+        ]
+        return DensitySolution(problem, repr(self), times, densities, _told(found))
+
+    def _measured(
+        self, problem: Statement, times: np.ndarray, log_p: Callable[[float], LogDensity]
+    ) -> list[Deviation | None]:
+        """How far log p is from the truth at each time, at states of simulated paths."""
+        if not (self.check and problem.law.has_density):
+            return [None] * len(times)
+        drift, found = Drift.of(problem), []
+        states = MonteCarlo(1000, seed=self.seed + 1).simulated(problem, times)
+        for t, x in zip(times, (torch.as_tensor(s[:_PROBED]) for s in states), strict=True):
+            self._say("measuring the error", 0.0)
+            steps = step_times(problem.t0, float(t), drift.stiffness(float(t), x))
+            claimed = log_p(float(t))(torch.tensor(float(t), dtype=x.dtype), x).detach()
+            off = deviation(problem, log_p, initial_density(problem), steps, x, claimed, self._generator(3))
+            found.append(off)
+        return found
+
+    def _say(self, what: str, share: float) -> None:
+        if self.progress is not None:
+            self.progress(what, share)
+
+
+def _start(problem: Statement, components: int, seed: int, times: np.ndarray) -> Mixture:
+    """The mixture at the start.
+
+    Raises:
+        UnsupportedError: If the start is a point.
+    """
+    known = normal_mixture(problem.law)
+    if known is not None and (len(known[0]) >= components or read_linear(problem, times) is not None):
+        weights, means, covariances = (torch.as_tensor(np.array(a)) for a in known)
+        return Mixture(weights, means, torch.linalg.cholesky(covariances))
+    x = problem.law.sample(_FITTED, torch.Generator().manual_seed(seed))
+    if bool((x.std(0) == 0).any()):
+        raise UnsupportedError(
+            "Residual() begins with a density, and this start is a point or lies in a plane: use Score(), or a narrow "
+            "normal law."
+        )
+    return fitted(x, components, seed)
+
+
+def _listed(values: list[float]) -> str:
+    return ", ".join(f"{v:.2g}" for v in values)
+
+
+def _told(found: list[Deviation | None]) -> dict[str, Any]:
+    told = [off.text for off in found if off is not None]
+    return {"log p off by": ", ".join(told)} if told else {}
+
+
+__all__ = ["Residual"]
