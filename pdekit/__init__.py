@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from pdekit import errors, flows, nets, ode, operators, simulation, testing
     from pdekit.data import Trajectories
     from pdekit.fitting import Fit, fit
-    from pdekit.fokker_planck import ClosedForm, Flow, FokkerPlanckProblem, Grid, MonteCarlo, Residual, Score, Training
+    from pdekit.fokker_planck import (
+        Auto,
+        ClosedForm,
+        Flow,
+        FokkerPlanckProblem,
+        Grid,
+        MonteCarlo,
+        Residual,
+        Score,
+        Training,
+    )
     from pdekit.ode import odeint
     from pdekit.operators import (
         Compressed,
@@ -83,6 +93,7 @@ __all__ = [
     "OperatorResult",
     "operators",
     "FokkerPlanckProblem",
+    "Auto",
     "Grid",
     "ClosedForm",
     "MonteCarlo",
@@ -132,6 +143,7 @@ _HOME = {
     "OperatorResult": "pdekit.operators",
     "operators": "pdekit.operators",
     "FokkerPlanckProblem": "pdekit.fokker_planck",
+    "Auto": "pdekit.fokker_planck",
     "Grid": "pdekit.fokker_planck",
     "ClosedForm": "pdekit.fokker_planck",
     "MonteCarlo": "pdekit.fokker_planck",

@@ -1,5 +1,6 @@
 """Fokker-Planck problems, their solvers, and the one-dimensional generator behind the likelihood."""
 
+from pdekit.fokker_planck.auto import Auto
 from pdekit.fokker_planck.closed_form import ClosedForm
 from pdekit.fokker_planck.coordinate import LampertiCoordinate
 from pdekit.fokker_planck.density import Density, Moments, Quadrature
@@ -20,6 +21,7 @@ from pdekit.fokker_planck.tabulated import TabulatedDensity
 from pdekit.fokker_planck.transition import GridTransition
 
 __all__ = [
+    "Auto",
     "Chain",
     "ClosedForm",
     "Density",

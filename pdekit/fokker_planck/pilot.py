@@ -18,6 +18,7 @@ _ATTEMPTS = 5
 _MOST = 8192  # steps of one run
 _ALIKE, _SETTLED = 1.5, 1.15
 _LOST = 1e9
+_WIDTHS = (1.0, 0.3, 0.1)  # of a start that nobody gave
 
 
 def pilot_states(problem: Statement, times: np.ndarray | None) -> np.ndarray:
@@ -103,7 +104,7 @@ def _settled(problem: Statement, sde: SDE, generator: torch.Generator) -> np.nda
     if not bounded.any():
         return state.numpy()
     duration, before = 1.0, None
-    dt = _step(sde, state, duration, bounded)
+    state, dt = _begun(problem, sde, state, duration, bounded)
     while duration <= _MOST * dt:
         state = torch.as_tensor(_run(sde, state, np.array([0.0, duration]), dt))
         spread = _reach(state.numpy())[bounded]
@@ -113,6 +114,20 @@ def _settled(problem: Statement, sde: SDE, generator: torch.Generator) -> np.nda
             break
         duration, before = 2 * duration, spread
     return state.numpy()
+
+
+def _begun(
+    problem: Statement, sde: SDE, state: torch.Tensor, duration: float, bounded: np.ndarray
+) -> tuple[torch.Tensor, float]:
+    """States, and a step for them: narrower ones if from some the drift is too steep for any step."""
+    for width in _WIDTHS:
+        narrow = state if width == 1 or problem.initial is not None else state.mean(0) + width * (state - state.mean(0))
+        try:
+            return narrow, _step(sde, narrow, duration, bounded)
+        except NumericalError:
+            if width == _WIDTHS[-1] or problem.initial is not None:
+                raise
+    raise NumericalError("Simulated paths leave every bound.")
 
 
 def _bounded(problem: Statement) -> np.ndarray:

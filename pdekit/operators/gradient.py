@@ -111,7 +111,7 @@ def _check_rate(call: Call, t: Any, rate: Any) -> None:
     if bool(off.any()):
         i = int(off.reshape(-1).nonzero()[0])
         raise OperatorError(
-            f"{call.operator}: the derivative in time is {float(rate.reshape(-1)[i]):.3g}, but finite differences give "
+            f"{call.operator}: the derivative in time is {float(rate.detach().reshape(-1)[i]):.3g}, but finite differences give "
             f"{float(one.reshape(-1)[i]):.3g}. The function turns the time into a plain number on the way, as "
             "float(t), math.exp(t) and torch.full_like(x, t) do: use torch.exp(t) and t * torch.ones_like(x)."
         )

@@ -29,6 +29,19 @@ def test_brownian_motion_leaves_a_square():
     assert float(exits.mean([0.5, 0.5])) == pytest.approx(0.125 - series, rel=1e-6)
 
 
+def test_brownian_motion_leaves_a_cube():
+    model = pk.SymbolicSDE(["x", "y", "z"], ["0", "0", "0"], ["sqrt(2)"] * 3)
+    problem = pk.FokkerPlanckProblem(model, domain=[(0, 1)] * 3, boundary="absorbing")
+    exits = problem.exit_times(pk.Grid(cells=32))
+    assert exits.rate == pytest.approx(3 * np.pi**2, rel=1e-7)
+    # The Laplacian's sine series: sum of 64 / (pi^5 k i m (k^2 + i^2 + m^2)) with signs at the middle, by odd numbers.
+    odd = np.arange(1, 120, 2)
+    k, i, m = np.meshgrid(odd, odd, odd, indexing="ij")
+    sign = np.sin(k * np.pi / 2) * np.sin(i * np.pi / 2) * np.sin(m * np.pi / 2)
+    series = (64 / np.pi**5 * sign / (k * i * m * (k**2 + i**2 + m**2))).sum()
+    assert float(exits.mean([0.5, 0.5, 0.5])) == pytest.approx(series, rel=1e-5)
+
+
 @pytest.mark.parametrize("noise", [0.5, 0.3])
 def test_the_way_over_a_barrier(noise):
     model = pk.SymbolicSDE("x", "x-x**3", str(noise))

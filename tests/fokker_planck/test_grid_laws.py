@@ -119,6 +119,17 @@ def test_kramers_oscillator_has_no_noise_in_its_position(start):
     assert float(found(x).min()) > 0
 
 
+def test_kramers_particle_in_a_steep_well_is_bounded_everywhere():
+    # Grids of few cells leave rough tails: between nodes, and beyond the last, nothing may rise from them.
+    model = pk.SymbolicSDE(["x", "v"], ["v", "-x**3-v"], ["0", "1"])
+    solution = pk.FokkerPlanckProblem(model).stationary(Grid(cells=128))
+    total = quad(lambda u: np.exp(-(u**4) / 2), -8, 8)[0] * np.sqrt(np.pi)
+    x, v = np.meshgrid(np.linspace(-5, 5, 141), np.linspace(-12, 12, 171), indexing="ij")
+    found = solution.pdf(tensor(np.stack([x, v], -1)))
+    within_its_estimate(solution, distance(found, np.exp(-(v**2) - x**4 / 2) / total), 0.03)
+    assert float(found[(abs(x) > 4) | (abs(v) > 6)].max()) < 1e-3
+
+
 def double_well(x):
     return 4 * (x**2 / 2 - x**4 / 4)
 
@@ -165,6 +176,14 @@ def test_starts_with_heavy_tails_and_with_a_kink():
     solution = pk.FokkerPlanckProblem(motion, Laplace(0.0, 1.0)).solve([1.0])
     exact = 0.25 * np.exp(-(x**2) / 2) * (erfcx((1 - x) / 2**0.5) + erfcx((1 + x) / 2**0.5))
     within_its_estimate(solution, distance(solution.pdf(1.0, tensor(x)[:, None]), exact), 1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"cells": 1600}, {"window": [(-1000.0, 1000.0)]}], ids=str)
+def test_mass_beyond_the_grid_is_in_the_estimate(options):
+    motion, x = pk.SymbolicSDE("x", "0", "1"), np.linspace(-8, 8, 321)
+    solution = pk.FokkerPlanckProblem(motion, Cauchy(0.0, 1.0)).solve([1.0], Grid(**options))
+    error = distance(solution.pdf(1.0, tensor(x)[:, None]), voigt_profile(x, 1, 1))
+    assert error < float(solution.error_estimate[0]) < 3 * error + 1e-8
 
 
 MODES = np.arange(1, 60)[:, None]
@@ -243,3 +262,50 @@ def test_samples_at_the_start():
     x = np.linspace(-4, 4, 201)
     exact = ss.norm.pdf(x[:, None], start * np.exp(-1), np.sqrt(1 - np.exp(-2))).mean(1)
     within_its_estimate(solution, distance(solution.pdf(1.0, tensor(x)[:, None]), exact), 1e-4)
+
+
+def spinning():
+    """A drift with a curl: no detailed balance, D = 1/2."""
+    a = np.array([[-1.0, 0.5, 0], [-0.5, -1, 0], [1 / 3, 0, -2]])
+    model = pk.SymbolicSDE(["x", "y", "z"], ["-x+y/2", "-y-x/2", "-2*z+x/3"], ["1", "1", "1"])
+    covariance = tensor(solve_continuous_lyapunov(a, -np.eye(3)))
+    return model, MultivariateNormal(torch.zeros(3, dtype=F64), covariance)
+
+
+def test_three_states_at_equilibrium():
+    model, exact = spinning()
+    solution = pk.FokkerPlanckProblem(model).stationary(Grid(cells=32))
+    x = exact.sample((5000,))
+    within_its_estimate(solution, distance(solution.pdf(x), exact.log_prob(x).exp()), 1e-3)
+    assert float((solution.log_pdf(2 * x) - exact.log_prob(2 * x)).abs().max()) < 1.0  # up to eight deviations away
+
+
+def test_refinement_stops_at_a_bound_and_says_so():
+    model, _ = spinning()
+    start = MultivariateNormal(torch.zeros(3, dtype=F64), 0.3 * torch.eye(3, dtype=F64))
+    problem = pk.FokkerPlanckProblem(model, start)
+    solution = problem.solve(0.2, Grid(rtol=1e-6))
+    assert solution.at(0.2).grid.shape == (65, 65, 65)
+    assert "2146689 nodes, more than unknowns=500000" in repr(solution)
+    short = pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "x-x**3", "1"), Normal(0.0, 1.0))
+    assert "more than unknowns=300" in short.solve(1.0, Grid(rtol=1e-8, unknowns=300)).notes["refinement"]
+    assert "GiB, more than memory" in short.solve(1.0, Grid(rtol=1e-8, memory=1e-4)).notes["refinement"]
+    heavy = pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "0", "1"), Cauchy(0.0, 1.0))
+    assert "beyond what is covered" in heavy.solve(1.0, Grid(window=[(-1000.0, 1000.0)])).notes["refinement"]
+    assert "refinement" not in short.solve(1.0).notes
+
+
+@pytest.mark.parametrize("drift", ["-x", "cos(t)-x"])
+def test_progress_is_told(drift):
+    heard = []
+    method = Grid(progress=lambda what, share: heard.append((what, share)))
+    assert method == Grid()
+    assert repr(method) == repr(Grid())
+    pk.FokkerPlanckProblem(pk.SymbolicSDE("x", drift, "sqrt(2)"), Normal(2.0, 0.5)).solve([0.5, 1.0], method)
+    whats = list(dict.fromkeys(what for what, _ in heard))
+    assert [int(what.split()[0]) for what in whats][:3] in ([100, 200, 400], [101, 201, 401])
+    for what in whats:
+        shares = [share for w, share in heard if w == what]
+        assert shares == sorted(shares)
+        assert (shares[0], shares[-1]) == (0.0, 1.0)
+        assert len(shares) > 2

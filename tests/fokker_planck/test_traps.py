@@ -163,7 +163,8 @@ def test_bad_input_is_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    "options", [{"cells": 2}, {"cells": 1.5}, {"levels": 4}, {"weights": "best"}, {"rtol": 0}, {"memory": 0}]
+    "options",
+    [{"cells": 2}, {"cells": 1.5}, {"levels": 4}, {"weights": "best"}, {"rtol": 0}, {"memory": 0}, {"unknowns": 0}],
 )
 def test_options_that_make_no_sense(options):
     with pytest.raises(InputError):

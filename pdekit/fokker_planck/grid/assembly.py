@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from pdekit.fokker_planck.equation import Coefficients
+from pdekit.fokker_planck.grid.axis import Linear
 from pdekit.fokker_planck.grid.mesh import Edges, Mesh
 from pdekit.fokker_planck.grid.selling import decompose
 from pdekit.fokker_planck.grid.transport import transport
@@ -90,8 +91,10 @@ def _in_cells(mesh: Mesh, tensor: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _offsets(mesh: Mesh, at: At, constant: np.ndarray | None) -> list[tuple[int, ...]]:
     """All offsets along which mass spreads somewhere; of two opposite ones the first."""
-    tensor = at(mesh.x).tensor if constant is None else np.broadcast_to(constant, (mesh.size, mesh.dim, mesh.dim))
-    in_cells = _in_cells(mesh, tensor, mesh.y)
+    # Where D is the same in cells of the same size everywhere, one node stands for all.
+    y = mesh.y[:1] if constant is not None and _linear(mesh) else mesh.y
+    tensor = at(mesh.x).tensor if constant is None else np.broadcast_to(constant, (len(y), mesh.dim, mesh.dim))
+    in_cells = _in_cells(mesh, tensor, y)
     off_diagonal = np.abs(in_cells * (1 - np.eye(mesh.dim))).max()
     if off_diagonal <= 1e-14 * np.abs(in_cells).max():
         return [tuple(int(i == j) for j in range(mesh.dim)) for i in range(mesh.dim) if in_cells[:, i, i].max() > 0]
@@ -129,15 +132,15 @@ def _along(
     if strength is None:
         tensor = at(mesh.from_y(edges.middle)).tensor if constant is None else np.empty(0)
         strength = _strength(mesh, tensor, edges.middle, offset, constant)
-    log_slope = mesh.log_slope
-    rise += log_slope[edges.end] - log_slope[edges.start] if not _linear(mesh) else 0.0
+    if not _linear(mesh):
+        rise += mesh.log_slope[edges.end] - mesh.log_slope[edges.start]
     strength = strength * edges.face * np.prod(mesh.steps)
     there, back = strength * weight(rise), strength * weight(-rise)
     return edges.start, edges.end, there / mesh.volume[edges.start], back / mesh.volume[edges.end]
 
 
 def _linear(mesh: Mesh) -> bool:
-    return not np.any(mesh.log_slope)
+    return all(isinstance(axis.coordinate, Linear) for axis in mesh.axes)
 
 
 def _strength(

@@ -18,7 +18,7 @@ from pdekit.fokker_planck.generator import Chain, FiniteVolumeGrid, SpeedDensity
 from pdekit.fokker_planck.grid.assembly import Rates, assemble
 from pdekit.fokker_planck.grid.equilibrium import stationary
 from pdekit.fokker_planck.grid.mesh import Mesh
-from pdekit.fokker_planck.grid.spline import TensorSpline
+from pdekit.fokker_planck.grid.spline import LimitedSpline
 from pdekit.fokker_planck.grid.weights import Weights
 from pdekit.operators.convention import to_ito
 from pdekit.sde import SDE, Field
@@ -60,7 +60,7 @@ class Discretisation(ABC):
 
     def equilibrium(self) -> np.ndarray:
         """Masses that don't change, (N,)."""
-        return stationary(self.rates(0.0))
+        return stationary(self.rates(0.0), self.dim)
 
     @abstractmethod
     def to_y(self, x: np.ndarray) -> np.ndarray:
@@ -113,9 +113,9 @@ class Discretisation(ABC):
         """log of r dx/dy: the density with respect to y is u times this, (n,)."""
         return np.zeros(len(y))
 
-    def spline(self, log_ratio: np.ndarray) -> TensorSpline:
+    def spline(self, log_ratio: np.ndarray) -> LimitedSpline:
         """log u, less the log of `vanishing`, between the nodes."""
-        return TensorSpline(self.nodes, log_ratio.reshape(self.shape), self.period)
+        return LimitedSpline(self.nodes, log_ratio.reshape(self.shape), self.period)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,37 +7,83 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order
 from scipy.sparse.linalg import splu
 
-from pdekit.errors import NumericalError
+from pdekit.errors import NumericalError, UnsupportedError
 from pdekit.fokker_planck.grid.assembly import Rates
 from pdekit.fokker_planck.grid.evolution import filled, neighbours_of
+from pdekit.fokker_planck.grid.jumps import after_jumps
+from pdekit.fokker_planck.grid.krylov import solved
 
 _CLOSED = 1e-9  # by how much log rates may miss around loops of a reversible chain
 _AGREE = 1e-4  # of the mass: what two eliminations may differ by
+_FEW, _MANY = 4000, 40_000  # nodes in three dimensions: elimination takes seconds, minutes
+_FAINT = 1e-13  # of the greatest mass: what iterations don't find
+_JUMPS = 300.0
+_APART = (
+    "Parts of the domain exchange so little mass that rounding decides how it is shared between them. Solve each part "
+    "by itself, with a domain= of its own, or use more noise."
+)
 
 
-def stationary(rates: Rates) -> np.ndarray:
+def stationary(rates: Rates, dim: int) -> np.ndarray:
     """The masses that don't change, with sum one, (N,).
 
     Where every loop of jumps is as likely as its reverse, masses follow from the ratios of rates, without a system of
     equations, and deep wells keep their weights. Else the mass of one node is set, and the others solve a system; a
-    second round sets that of the node with the largest.
+    second round sets that of the node with the largest. In three dimensions, where that takes long, masses settle from
+    two starts instead.
+
+    Args:
+        rates: Of jumps.
+        dim: Of the grid.
 
     Raises:
         NumericalError: If there is more than one such law, or rounding decides between wells.
+        UnsupportedError: If there are too many nodes for the only way there is.
     """
     found = _reversible(rates.matrix) if rates.positive else None
     if found is not None:
         return found
+    if dim == 3 and rates.positive and rates.size > _FEW:
+        found = _settled(rates)
+        if found is not None:
+            return found
+    if dim == 3 and rates.size > _MANY:
+        raise UnsupportedError(
+            f"A stationary law of three states on {rates.size} nodes that don't settle by iterations would take "
+            "hours. Use fewer cells=, or solve for a late time."
+        )
     first = _eliminated(rates, int(np.argmax(rates.matrix.diagonal())))
     second = _eliminated(rates, int(first.argmax()))
     if np.abs(first - second).sum() > _AGREE:
         first, second = second, _eliminated(rates, int(second.argmax()))
     if np.abs(first - second).sum() > _AGREE:
-        raise NumericalError(
-            "Parts of the domain exchange so little mass that rounding decides how it is shared between them. Solve "
-            "each part by itself, with a domain= of its own, or use more noise."
-        )
+        raise NumericalError(_APART)
     return second
+
+
+def _settled(rates: Rates) -> np.ndarray | None:
+    """By iterations, from masses everywhere and from a single node; None if they don't get there.
+
+    Jumps come first: they bring mass from where it is driven fastest, else that is all that iterations see. They come
+    last too: iterations leave noise in far tails, and jumps fill these with what is right there.
+    """
+    first = _from(rates, _jumped(rates, np.full(rates.size, 1.0 / rates.size)))
+    second = None if first is None else _from(rates, (np.arange(rates.size) == first.argmax()).astype(float))
+    if first is None or second is None:
+        return None
+    if np.abs(first - second).sum() > _AGREE:
+        raise NumericalError(_APART)
+    mass = _jumped(rates, np.where(first > _FAINT * first.max(), first, 0.0))
+    return mass / mass.sum()
+
+
+def _jumped(rates: Rates, mass: np.ndarray) -> np.ndarray:
+    return after_jumps(rates.matrix, mass[:, None], _JUMPS / float(-rates.matrix.diagonal().min()))[:, 0]
+
+
+def _from(rates: Rates, start: np.ndarray) -> np.ndarray | None:
+    found = solved(-rates.matrix, np.zeros(rates.size), start)  # the sum of which may be another
+    return None if found is None else found / found.sum()
 
 
 def _eliminated(rates: Rates, fixed: int) -> np.ndarray:

@@ -17,9 +17,11 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import expm_multiply, splu
 
 from pdekit.fokker_planck.grid.assembly import Rates
+from pdekit.fokker_planck.grid.jumps import after_jumps
+from pdekit.fokker_planck.grid.progress import Tell, silent
 
 _POINTS = 24  # of the contour: 3.89^-24 = 7e-15
-_PRODUCT = 3e-9  # seconds for each rate in a product, about
+_PRODUCT = 1e-9  # seconds for each rate in a product, about
 _SOLVE = {1: 2e-7, 2: 4e-6, 3: 2e-3}  # seconds for each node in a sparse solve, by dimension, about
 _LAST = 2000.0  # jumps of the positive step at the end
 _PARTS = 16
@@ -33,11 +35,13 @@ class Evolution:
         rates: Q.
         dim: Of the grid: what a sparse solve costs depends on it.
         parts: In how many steps an evolution is mended that is not positive.
+        tell: Is told how far each evolution is.
     """
 
     rates: Rates
     dim: int
     parts: int = _PARTS
+    tell: Tell = silent
 
     def __call__(self, mass: np.ndarray, duration: float) -> np.ndarray:
         """exp(Q duration) mass, (N, c)."""
@@ -49,16 +53,17 @@ class Evolution:
         by_products = jumps * matrix.nnz * _PRODUCT
         by_solves = _POINTS / 2 * self.rates.size * _SOLVE[self.dim]
         if jumps <= 2 * _LAST or by_products <= by_solves:
-            return _exponential(matrix, mass, duration)
+            return after_jumps(matrix, mass, duration, self.tell)
         last = _LAST / fastest
-        return _exponential(matrix, np.maximum(_contour(matrix, mass, duration - last), 0.0), last)
+        return after_jumps(matrix, np.maximum(_contour(matrix, mass, duration - last), 0.0), last)
 
     def _mended(self, mass: np.ndarray, duration: float) -> np.ndarray:
         """In steps; what has become negative after one is taken from its neighbours."""
         matrix, neighbours = self.rates.matrix, neighbours_of(self.rates)
-        for _ in range(self.parts):
+        for part in range(self.parts):
             mass = _exponential(matrix, mass, duration / self.parts)
             mass = np.stack([filled(column, neighbours) for column in mass.T], -1)
+            self.tell((part + 1) / self.parts)
         return mass
 
 
@@ -109,12 +114,19 @@ def filled(mass: np.ndarray, neighbours: sp.csr_array, rounds: int = 20) -> np.n
 
 
 def through(
-    rates_at: Callable[[float], Rates], dim: int, mass: np.ndarray, start: float, end: float, steps: int
+    rates_at: Callable[[float], Rates],
+    dim: int,
+    mass: np.ndarray,
+    start: float,
+    end: float,
+    steps: int,
+    tell: Tell = silent,
 ) -> np.ndarray:
     """P(end) for rates that depend on time, by the exponential midpoint rule: of second order, and positive."""
     length = (end - start) / steps
     for k in range(steps):
         mass = Evolution(rates_at(start + (k + 0.5) * length), dim, parts=1)(mass, length)
+        tell((k + 1) / steps)
     return mass
 
 

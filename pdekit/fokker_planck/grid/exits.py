@@ -5,6 +5,7 @@ generator f.grad + tr(D hess). The slowest mode of the generator decays with the
 after long times.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,8 +18,11 @@ from torch import Tensor
 
 from pdekit.errors import InputError, NumericalError
 from pdekit.fokker_planck.grid.discretisation import Discretisation
+from pdekit.fokker_planck.grid.krylov import solved
 from pdekit.fokker_planck.grid.refinement import Masses
 from pdekit.fokker_planck.grid.spline import TensorSpline
+
+_CAUGHT = "From some parts of the domain the process does not get out: tau is infinite."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,18 +86,32 @@ def _single(grid: Discretisation) -> tuple[np.ndarray, float]:
     """tau at nodes, (N,), and the rate of escape."""
     alive = np.flatnonzero(grid.alive)
     backward = grid.rates(0.0).matrix[alive][:, alive].T.tocsc()
-    try:
-        solve = splu(backward).solve
-    except RuntimeError as cause:
-        raise NumericalError("From some parts of the domain the process does not get out: tau is infinite.") from cause
+    solve = _solver(backward, grid.dim)
     tau = np.zeros(len(grid.states))
     tau[alive] = solve(-np.ones(len(alive)))
     if not np.isfinite(tau).all() or (tau < 0).any():
-        raise NumericalError("From some parts of the domain the process does not get out: tau is infinite.")
+        raise NumericalError(_CAUGHT)
     return tau, _slowest(backward, solve)[0]
 
 
-def _slowest(matrix: sp.csc_array, solve: Any) -> tuple[float, np.ndarray]:
+def _solver(matrix: sp.csc_array, dim: int) -> Callable[[np.ndarray], np.ndarray]:
+    """x(b) with matrix @ x = b: by factors, in three dimensions by iterations."""
+    if dim < 3:
+        try:
+            return splu(matrix).solve
+        except RuntimeError as cause:
+            raise NumericalError(_CAUGHT) from cause
+
+    def iterated(right: np.ndarray) -> np.ndarray:
+        found = solved(matrix, right, np.zeros_like(right))
+        if found is None:
+            raise NumericalError(f"Iterations for exit times find no end. {_CAUGHT} Else use fewer cells=.")
+        return found
+
+    return iterated
+
+
+def _slowest(matrix: sp.csc_array, solve: Callable[[np.ndarray], np.ndarray]) -> tuple[float, np.ndarray]:
     """The eigenvalue nearest to zero, with its sign changed, and its vector: by inverse iteration."""
     vector, before = np.ones(matrix.indptr.size - 1), 0.0
     for _ in range(500):
@@ -111,7 +129,7 @@ def quasi_stationary(grid: Discretisation) -> Masses:
     alive = np.flatnonzero(grid.alive)
     forward = grid.rates(0.0).matrix[alive][:, alive].tocsc()
     mass = np.zeros((len(grid.states), 1))
-    mass[alive, 0] = _slowest(forward, splu(forward).solve)[1]
+    mass[alive, 0] = _slowest(forward, _solver(forward, grid.dim))[1]
     return Masses(mass, np.ones(1), positive=True)
 
 

@@ -7,11 +7,10 @@ import numpy as np
 
 from pdekit.fokker_planck.density import Density, Quadrature
 from pdekit.fokker_planck.grid.discretisation import Discretisation
-from pdekit.fokker_planck.grid.spline import TensorSpline
+from pdekit.fokker_planck.grid.spline import BOUND, LimitedSpline, greatest_around
 from pdekit.fokker_planck.sides import Domain
 
 _STEP = 0.02  # of a cell: for derivatives of references
-_BOUND = 1.15  # times the greatest of the nodes around: what a density is hardly ever above within a cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class GridDensity(Density):
         return self.grid.dim
 
     @cached_property
-    def _spline(self) -> TensorSpline:
+    def _spline(self) -> LimitedSpline:
         return self.grid.spline(self.log_ratio)
 
     def log_values(self, x: np.ndarray) -> np.ndarray:
@@ -46,9 +45,8 @@ class GridDensity(Density):
         if len(inside):
             y = self.grid.to_y(x[inside])
             with np.errstate(divide="ignore"):
-                found[inside] = (
-                    self._spline(y) + np.log(self.grid.vanishing(y)) + self.grid.log_reference(self.grid.from_y(y), y)
-                )
+                reference = self.grid.log_reference(self.grid.from_y(y), y)
+                found[inside] = self._spline(y) + np.log(self.grid.vanishing(y)) + reference
         return found
 
     def _inside(self, x: np.ndarray) -> np.ndarray:
@@ -84,8 +82,8 @@ class GridDensity(Density):
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """By rejection: a cell by the greatest density around its node, a place in it, kept with the density there."""
-        most = _greatest_around(self._log_q(self.grid.coordinates).reshape(self.grid.shape), self.grid.period)
-        most = most.reshape(-1) + np.log(_BOUND)
+        most = greatest_around(self._log_q(self.grid.coordinates).reshape(self.grid.shape), self.grid.period)
+        most = most.reshape(-1) + np.log(BOUND)
         steps = np.array([nodes[1] - nodes[0] for nodes in self.grid.nodes])
         ends = np.array([[nodes[0], nodes[-1]] for nodes in self.grid.nodes]).T
         periodic = np.array([p is not None for p in self.grid.period])
@@ -106,17 +104,6 @@ class GridDensity(Density):
         with np.errstate(divide="ignore"):
             found = self._spline(y) + np.log(self.grid.vanishing(y))
         return np.maximum(found + self.grid.log_measure(y), -1e300)
-
-
-def _greatest_around(values: np.ndarray, period: tuple[float | None, ...]) -> np.ndarray:
-    """The greatest of each node and its neighbours."""
-    found = values.copy()
-    for axis, p in enumerate(period):
-        widths = [(1, 1) if i == axis else (0, 0) for i in range(values.ndim)]
-        padded = np.pad(found, widths, mode="wrap" if p is not None else "edge")
-        parts = [np.take(padded, range(k, k + values.shape[axis]), axis) for k in range(3)]
-        found = np.maximum(np.maximum(parts[0], parts[1]), parts[2])
-    return found
 
 
 __all__ = ["GridDensity"]

@@ -14,6 +14,7 @@ _FLOOR = 640.0  # of log u below its greatest value: what doubles can tell from 
 _NOISE = 28.0  # the same where negative masses were mended
 _SAFETY = 8.0
 _UNCERTAIN, _SMALL = 15.0, 0.07
+_MENDED = 3.0  # times the second correction: five times the error of Kramers' oscillators where the first is small
 _SHRINKS = 0.5  # the second correction of the first, else it is left out
 _LARGE = 0.02  # a first correction from which on powers of the cell width can't be relied upon
 
@@ -49,7 +50,7 @@ class Refined:
     first: np.ndarray | None = None
     second: np.ndarray | None = None
 
-    def error(self, weights: np.ndarray, *, smooth: bool, least: float) -> float | None:
+    def error(self, weights: np.ndarray, *, smooth: bool, positive: bool, least: float) -> float | None:
         """The estimated error of log u, in the root mean square with these weights (N,).
 
         The second correction is smaller than the first by a factor that falls with the square of the cell width; so is,
@@ -59,6 +60,8 @@ class Refined:
         Args:
             weights: See above.
             smooth: See `Masses`.
+            positive: See `Masses`. If not, errors of third order dominate early: the second correction is not much
+                smaller than the first, but larger than the error by itself.
             least: What more grids don't mend; see `Discretisation`.
         """
         if self.first is None:
@@ -70,6 +73,8 @@ class Refined:
         most = 2 * (first + second)
         if not smooth:
             return min(second * _SAFETY, most) + least
+        if not positive and first <= _LARGE and second <= first:
+            return min(_MENDED * second, most) + least
         if first > _LARGE or second > _SHRINKS * first:
             return most + least
         gain = second / first if first > 0 else 0.0

@@ -2,16 +2,18 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pdekit.errors import InputError, NumericalError, UnsupportedError
+from pdekit.fokker_planck.grid.cut import beyond
 from pdekit.fokker_planck.grid.discretisation import Discretisation
-from pdekit.fokker_planck.grid.evolution import Evolution, through
 from pdekit.fokker_planck.grid.exits import ExitTimes, exit_times, quasi_stationary
 from pdekit.fokker_planck.grid.frame import BoxFrame, Frame, LineFrame, heavy
 from pdekit.fokker_planck.grid.grid_density import GridDensity
+from pdekit.fokker_planck.grid.marching import marched, on_the_way
+from pdekit.fokker_planck.grid.progress import Progress, telling
 from pdekit.fokker_planck.grid.refinement import Masses, log_ratio, refine
 from pdekit.fokker_planck.grid.starting import start
 from pdekit.fokker_planck.grid.weights import WEIGHTS, Weights
@@ -27,7 +29,6 @@ _MOST = {1: 6400, 2: 640, 3: 128}  # as far as grids are refined by themselves
 _RTOL = {1: 1e-5, 2: 1e-3, 3: 1e-2}
 _COARSEST = 8
 _POOR, _WORSE = 0.05, 10.0
-_ON_THE_WAY = 8  # steps of a search for what has to be covered
 _BYTES = {1: 200, 2: 500, 3: 1200}  # for each node, rates and work arrays included, by dimension
 
 
@@ -37,7 +38,8 @@ class Grid(DensityMethod):
 
     Args:
         cells: Along each axis of the finest grid, a number or one for each state; by default 400, 160 and 64 in one,
-            two and three dimensions, and twice as many (up to 6400, 640 and 128) until `rtol` is met.
+            two and three dimensions, and twice as many (up to 6400, 640 and 128) until `rtol` is met. Where a grid
+            would get more than `unknowns` nodes before, the solution's notes say so.
         rtol: The relative L2 error aimed at where `cells` is not given; by default 1e-5, 1e-3 and 1e-2 in one, two and
             three dimensions.
         levels: On how many grids, each with half the cells of the next: 3 for errors of order 6 and an estimate of the
@@ -49,7 +51,9 @@ class Grid(DensityMethod):
             paths and a coarse grid find it.
         steps: Between the start and the last time on the coarsest grid, where coefficients depend on time; twice as
             many on the next.
-        memory: The most that may be used, GiB.
+        memory: The most that may be used, GiB; more cells are refused.
+        unknowns: The most nodes to which grids are refined by themselves; by default three states stay at 64 cells.
+        progress: Called with what is being done (a grid) and the share of it that is done, from none to one.
 
     Raises:
         InputError: If an option makes no sense.
@@ -71,6 +75,8 @@ class Grid(DensityMethod):
     window: tuple[tuple[float, float], ...] | None = None
     steps: int = 32
     memory: float = 4.0
+    unknowns: int = 500_000
+    progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         given = self.cells if isinstance(self.cells, tuple | list) else () if self.cells is None else (self.cells,)
@@ -84,6 +90,8 @@ class Grid(DensityMethod):
             raise InputError(f"steps must be a whole number of at least 1, got {self.steps!r}.")
         if self.rtol is not None and not 0 < self.rtol < 1:
             raise InputError(f"rtol must be a number between 0 and 1, got {self.rtol!r}.")
+        if not (isinstance(self.unknowns, int) and self.unknowns >= 1):
+            raise InputError(f"unknowns must be a whole number of at least 1, got {self.unknowns!r}.")
         if not self.memory > 0:
             raise InputError(f"memory must be a positive number of GiB, got {self.memory!r}.")
 
@@ -91,7 +99,10 @@ class Grid(DensityMethod):
         """See `FokkerPlanckProblem.solve`."""
         cells = self._cells(problem)
         frame = self._frame(problem, times)
-        run = lambda grid, fineness: _marched(problem, grid, times, self.steps * fineness)  # noqa: E731
+
+        def run(grid: Discretisation, fineness: int) -> list[Masses]:
+            return marched(problem, grid, times, self.steps * fineness, telling(self.progress, str(grid)))
+
         return self._refined(problem, frame, cells, run, times)
 
     def stationary(self, problem: Statement) -> DensitySolution:
@@ -104,7 +115,14 @@ class Grid(DensityMethod):
             raise UnsupportedError("With an absorbing side nothing is left in the end: there is no stationary law.")
         cells = self._cells(problem)
         frame = self._frame(problem, None)
-        return self._refined(problem, frame, cells, lambda grid, _: [_stationary(grid)], None)
+
+        def run(grid: Discretisation, fineness: int) -> list[Masses]:
+            tell = telling(self.progress, str(grid))
+            found = _stationary(grid)
+            tell(1.0)
+            return [found]
+
+        return self._refined(problem, frame, cells, run, None)
 
     def exit_times(self, problem: Statement) -> ExitTimes:
         """See `FokkerPlanckProblem.exit_times`."""
@@ -132,7 +150,7 @@ class Grid(DensityMethod):
             raise InputError(f"cells must be a number or {dim} of them, got {self.cells!r}.")
         part = 2 ** (self.levels - 1)
         cells = tuple(part * max(-(-n // part), _COARSEST) for n in cells)
-        need = float(np.prod([n + 1.0 for n in cells])) * _BYTES[dim] / 2**30
+        need = _gibibytes(cells)
         if need > self.memory:
             raise InputError(
                 f"A grid of {' x '.join(map(str, cells))} cells needs about {need:.3g} GiB, more than memory="
@@ -167,24 +185,49 @@ class Grid(DensityMethod):
         times: np.ndarray | None,
     ) -> DensitySolution:
         if self.window is None:
-            seen = run if times is None else lambda grid, _: _on_the_way(problem, grid, times[-1])
+            seen = run if times is None else lambda grid, _: on_the_way(problem, grid, times[-1])
             frame = settled(frame, seen, widen=times is None)
         rtol = _RTOL[len(cells)] if self.rtol is None else self.rtol
         coarsest = np.array(cells) // 2 ** (self.levels - 1)
         grids = [frame.grid(tuple(int(n) for n in coarsest * 2**k)) for k in range(self.levels)]
         found = [run(grid, 2**k) for k, grid in enumerate(grids)]
         best, error = _densities(problem, grids, found)
-        while self.cells is None and error > rtol and (2 * np.array(cells) <= _MOST[len(cells)]).all():
+        cut = _cut(problem, grids[-1], found[-1], frame.free, starts=times is not None)
+        short = f"{cut:.1g} of the mass lies beyond what is covered" if self.cells is None and cut > rtol else ""
+        while self.cells is None and error > max(rtol - cut, cut):
             cells = tuple(2 * n for n in cells)
+            bound = self._too_fine(cells)
+            if bound:
+                short = bound
+                break
             grids = [*grids[1:], frame.grid(cells)]
             found = [*found[1:], run(grids[-1], int(cells[0] // coarsest[0]))]
             better, smaller = _densities(problem, grids, found)
             if smaller < error:
                 best, error = better, smaller
-            elif smaller > _WORSE * error:  # rounding has set in
+            elif smaller > _WORSE * error:
+                short = "finer grids made it worse: rounding has set in"
                 break
+        error, best = error + cut, [replace(d, error=None if d.error is None else d.error + cut) for d in best]
         _warn(error)
-        return DensitySolution(problem, repr(self), times, best, {"grid": f"{frame} in {best[0].grid}"})
+        notes = {"grid": f"{frame} in {best[0].grid}"}
+        if short and error > rtol:
+            notes["refinement"] = f"stopped short of rtol={rtol:g}: {short}"
+        return DensitySolution(problem, repr(self), times, best, notes)
+
+    def _too_fine(self, cells: tuple[int, ...]) -> str:
+        """Why grids are not refined as far as that, or nothing."""
+        nodes = int(np.prod([n + 1 for n in cells]))
+        if nodes > self.unknowns:
+            return f"the next grid would have {nodes} nodes, more than unknowns={self.unknowns}"
+        if _gibibytes(cells) > self.memory:
+            return f"the next grid would need {_gibibytes(cells):.3g} GiB, more than memory={self.memory:g}"
+        most = _MOST[len(cells)]
+        return f"grids are not refined beyond {most} cells along an axis" if max(cells) > most else ""
+
+
+def _gibibytes(cells: tuple[int, ...]) -> float:
+    return float(np.prod([n + 1.0 for n in cells])) * _BYTES[len(cells)] / 2**30
 
 
 def _densities(
@@ -195,10 +238,15 @@ def _densities(
     return densities, max((d.error for d in densities if d.error is not None), default=0.0)
 
 
-def _on_the_way(problem: Statement, grid: Discretisation, end: float) -> list[Masses]:
-    """Masses from the start to the end, for what a grid has to cover."""
-    times = np.linspace(problem.t0, end, _ON_THE_WAY + 1)
-    return _marched(problem, grid, times, steps=_ON_THE_WAY)
+def _cut(problem: Statement, grid: Discretisation, found: list[Masses], free: np.ndarray, *, starts: bool) -> float:
+    """The most mass that lay beyond free ends at any of the times, the start included."""
+    if not free.any():
+        return 0.0
+    columns = [masses.columns[:, masses.weights.argmax()] for masses in found]
+    if starts:
+        begun = start(grid, problem.law)
+        columns.append(begun.masses[:, begun.weights.argmax()])
+    return max(beyond(column.reshape(grid.shape), free) for column in columns)
 
 
 def _warn(error: float) -> None:
@@ -210,40 +258,19 @@ def _warn(error: float) -> None:
         )
 
 
-def _marched(problem: Statement, grid: Discretisation, times: np.ndarray, steps: int) -> list[Masses]:
-    """Columns of masses (N, c) with their weights, at each time."""
-    begun = start(grid, problem.law)
-    masses, t = begun.masses, problem.t0
-    autonomous = problem.sde.autonomous
-    rates = grid.rates(t)
-    evolution, positive = Evolution(rates, grid.dim) if autonomous else None, rates.positive
-    found = []
-    longest = float(times[-1] - problem.t0)
-    for end in times:
-        if end > t:
-            if evolution is not None:
-                masses = evolution(masses, float(end - t))
-            else:
-                share = max(1, round(steps * float(end - t) / longest))
-                masses = through(grid.rates, grid.dim, masses, t, float(end), share)
-            t = float(end)
-        found.append(Masses(masses, begun.weights, positive, begun.smooth))
-    return found
-
-
 def _density(problem: Statement, grids: list[Discretisation], masses: list[Masses]) -> GridDensity:
     ratios = [_combined(grid, mass) for grid, mass in zip(grids, masses, strict=True)]
     fine = grids[-1]
-    refined = refine(grids, ratios, positive=all(found.positive for found in masses))
+    positive = all(single.positive for single in masses)
+    refined = refine(grids, ratios, positive=positive)
     found = GridDensity(fine, refined.log_ratio, problem.domain)
     measure = np.exp(fine.log_weight - fine.log_reference(fine.states, fine.coordinates))  # of a node, in x
     p = found.node_masses / measure
     if not np.isfinite(p).all():
         raise NumericalError("The density on the grid is not finite.")
-    return replace(
-        found,
-        error=refined.error(measure * p**2, smooth=all(single.smooth for single in masses), least=fine.least_error),
-    )
+    smooth = all(single.smooth for single in masses)
+    error = refined.error(measure * p**2, smooth=smooth, positive=positive, least=fine.least_error)
+    return replace(found, error=error)
 
 
 def _stationary(grid: Discretisation) -> Masses:

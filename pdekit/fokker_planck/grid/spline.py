@@ -1,4 +1,4 @@
-"""Tensor splines of degree five through the nodes of a grid, with derivatives."""
+"""Tensor splines of degree five through the nodes of a grid, with derivatives; those of logarithms with a limit."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +9,7 @@ from scipy.interpolate import NdBSpline, make_interp_spline
 
 _DEGREE = 5
 _WRAP = 8  # nodes repeated beyond each end of a periodic axis
+BOUND = 1.15  # times the greatest of the nodes around: what a density is hardly ever above within a cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,4 +78,32 @@ class TensorSpline:
         return inside, beyond
 
 
-__all__ = ["TensorSpline"]
+@dataclass(frozen=True, eq=False)
+class LimitedSpline(TensorSpline):
+    """The same, kept from rising above the nodes around where it swings between rough values, or beyond the last."""
+
+    def __call__(self, y: np.ndarray) -> np.ndarray:
+        """Values at points (n, d)."""
+        index = []
+        for i, (nodes, period) in enumerate(zip(self.nodes, self.period, strict=True)):
+            nearest = np.rint((y[:, i] - nodes[0]) / (nodes[1] - nodes[0])).astype(int)
+            index.append(nearest % len(nodes) if period is not None else np.clip(nearest, 0, len(nodes) - 1))
+        return np.minimum(super().__call__(y), self._most[tuple(index)])
+
+    @cached_property
+    def _most(self) -> np.ndarray:
+        return greatest_around(self.values, self.period) + np.log(BOUND)
+
+
+def greatest_around(values: np.ndarray, period: tuple[float | None, ...]) -> np.ndarray:
+    """The greatest of each node and its neighbours."""
+    found = values.copy()
+    for axis, p in enumerate(period):
+        widths = [(1, 1) if i == axis else (0, 0) for i in range(values.ndim)]
+        padded = np.pad(found, widths, mode="wrap" if p is not None else "edge")
+        parts = [np.take(padded, range(k, k + values.shape[axis]), axis) for k in range(3)]
+        found = np.maximum(np.maximum(parts[0], parts[1]), parts[2])
+    return found
+
+
+__all__ = ["BOUND", "LimitedSpline", "TensorSpline", "greatest_around"]

@@ -33,7 +33,8 @@ def blended(a: np.ndarray) -> np.ndarray:
     Both are e^(a/2) times an even function, which equilibrium does not see: one, and (a/2) / sinh(a/2), which is
     1 - a^2/24 + ... Here that term is taken back for small a.
     """
-    return chang_cooper(a) * (1.0 + a * a / 24.0 / (1.0 + (a / 8.0) ** 4))
+    square = a * a
+    return chang_cooper(a) * (1.0 + square / 24.0 / (1.0 + square * square / 4096.0))
 
 
 WEIGHTS = {"blended": blended, "square-root": square_root, "chang-cooper": chang_cooper}

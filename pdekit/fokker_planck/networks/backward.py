@@ -22,11 +22,13 @@ from pdekit.operators import fokker_planck_residual
 from pdekit.operators.call import make_call
 from pdekit.operators.coefficients import coefficients
 
-_REPEATS = 16
-_STEP, _FEWEST = 0.3, 16  # of the paths: times the greatest rate of the drift
+_REPEATS = 32
+_STEP, _FEWEST = 0.25, 16  # of the paths: times the greatest rate of the drift
+_PROBED, _LEAST, _WORK = 120, 40, 40_000  # states at which densities are compared; states times steps
 _FAR = 20.0  # standard deviations
 _SCATTER = 4.0  # relative variance: weights that scatter more say nothing
-
+_VAGUE = 0.5  # nats: an error that is known no better is not known
+_NOTHING = -1e300  # the log of no weight at all
 _MOST = 3.0  # nats: what is further off counts as this, so that one path can't decide
 
 LogDensity = Callable[[Any, Tensor], Tensor]
@@ -38,7 +40,7 @@ class Deviation:
 
     Args:
         rms: The root mean square of log p - log p_true, nats.
-        stderr: Its standard error.
+        stderr: How much larger it is if the mean square is larger by its standard error.
         mean: The mean of log p - log p_true, nats.
         scatter: The relative variance of the weights.
     """
@@ -61,12 +63,18 @@ class Deviation:
     @property
     def trusted(self) -> bool:
         """Whether the weights say something."""
-        return bool(np.isfinite(self.rms)) and self.scatter < _SCATTER
+        return bool(np.isfinite(self.rms)) and self.scatter < _SCATTER and self.stderr < _VAGUE
 
 
 def step_times(begin: float, end: float, rate: float) -> np.ndarray:
     """Times of steps that are short for a drift of this rate."""
     return np.linspace(begin, end, int(np.ceil((end - begin) * rate / _STEP)) + _FEWEST + 1)
+
+
+def probed(states: Tensor, steps: np.ndarray) -> Tensor:
+    """States at which a density is compared: fewer where the paths from them take many steps."""
+    count = int(np.clip(_WORK // len(steps), _LEAST, _PROBED))
+    return states[torch.linspace(0, len(states) - 1, min(count, len(states))).long()]
 
 
 def initial_density(problem: Statement) -> Callable[[Tensor], Tensor]:
@@ -98,36 +106,49 @@ def deviation(
     center, far = x.mean(0), _FAR * x.std(0)
     total = log_p(times[-1])(torch.tensor(times[-1]).to(y), y).detach()
     for begin, end in zip(times[-2::-1], times[:0:-1], strict=True):
-        middle, h = 0.5 * (begin + end), end - begin
-        l = log_p(middle)
-        y, residual = _stepped(problem, l, middle, h, y, generator)
+        l = log_p(0.5 * (begin + end))
+        y, residual = _stepped(problem, l, begin, end, y, generator)
         lost = ~((y - center).abs() <= far).all(-1)  # where no path of the equation comes from
-        y, total = torch.where(lost[:, None], center, y), torch.where(lost, -torch.inf, total - h * residual)
+        y, total = (
+            torch.where(lost[:, None], center, y),
+            torch.where(lost, -torch.inf, total - (end - begin) * residual),
+        )
     total = total + start(y) - log_p(times[0])(torch.tensor(times[0]).to(y), y).detach()
     return _compared(total.reshape(len(x), _REPEATS), claimed)
 
 
 def _stepped(
-    problem: Statement, l: LogDensity, t: float, h: float, y: Tensor, generator: torch.Generator
+    problem: Statement, l: LogDensity, begin: float, end: float, y: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A step of Y by Euler and Maruyama, and the mean residual of its ends."""
-    time = torch.tensor(t).to(y)
+    """A step of Y from end to begin by Heun's method, and the residual half way, on a bridge between its ends.
+
+    For noise that does not depend on the state both are of weak order two.
+    """
+    h = end - begin
+    drift, noise = _backward(problem, l, end, y)
+    moved = h**0.5 * _noisy(noise, y, generator)
+    ahead = _backward(problem, l, begin, y + h * drift + moved)[0]
+    reached = y + 0.5 * h * (drift + ahead) + moved
+    half = 0.5 * (y + reached) + 0.5 * h**0.5 * _noisy(noise, y, generator)
     operator = fokker_planck_residual(l, problem.sde)
-    before = operator(time, y).detach()
+    return reached, operator(torch.tensor(0.5 * (begin + end)).to(y), half).detach()
+
+
+def _backward(problem: Statement, l: LogDensity, t: float, y: Tensor) -> tuple[Tensor, Tensor]:
+    """-f + 2 div D + 2 D grad l, (n, d), and G, (n, d, m)."""
     with torch.enable_grad():
         state = y.detach().requires_grad_()
-        s = torch.autograd.grad(l(time, state).sum(), state)[0]
+        s = torch.autograd.grad(l(torch.tensor(t).to(y), state).sum(), state)[0]
     with torch.no_grad():
         c = coefficients(problem.sde, make_call("FokkerPlanckProblem", problem.sde.drift, (t, y), {}), divergences=1)
-        z = torch.randn(len(y), problem.sde.noise_dim or 1, generator=generator, dtype=y.dtype, device=y.device)
-        g = c.noise
-        if c.diagonal:
-            pull, moved = g.square() * s, g * z
-        else:
-            pull, moved = (g @ (g.mT @ s[..., None]))[..., 0], (g @ z[..., None])[..., 0]
-        drift = -c.drift + 2 * c.tensor_divergence + pull
-        reached = y + h * drift + h**0.5 * moved
-    return reached, before
+        g = torch.diag_embed(c.noise) if c.diagonal else c.noise
+        pull = (g @ (g.mT @ s[..., None]))[..., 0]
+        return -c.drift + 2 * c.tensor_divergence + pull, g
+
+
+def _noisy(g: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    z = torch.randn(len(y), g.shape[-1], 1, generator=generator, dtype=y.dtype, device=y.device)
+    return (g @ z)[..., 0]
 
 
 def _compared(weight: Tensor, claimed: Tensor) -> Deviation:
@@ -135,18 +156,21 @@ def _compared(weight: Tensor, claimed: Tensor) -> Deviation:
     half = _REPEATS // 2
     a, b = ((claimed - _log_mean(part)).clamp(-_MOST, _MOST) for part in (weight[:, :half], weight[:, half:]))
     square = a * b
-    rms = max(float(square.mean()), 0.0) ** 0.5
-    stderr = float(square.std()) / len(square) ** 0.5 / (2 * max(rms, 1e-3))
-    share = (weight - weight.amax(1, keepdim=True)).exp()
-    scatter = float((share.var(1) / share.mean(1).square()).mean())
-    return Deviation(rms, stderr, float((0.5 * (a + b)).mean()), scatter)
+    mean, error = max(float(square.mean()), 0.0), float(square.std()) / len(square) ** 0.5
+    rms = mean**0.5
+    return Deviation(rms, (mean + error) ** 0.5 - rms, float((0.5 * (a + b)).mean()), float(_scatter(weight).mean()))
 
 
 def _log_mean(weight: Tensor) -> Tensor:
     """The log of a mean, less its bias to first order."""
     n = weight.shape[1]
-    share = (weight - weight.amax(1, keepdim=True)).exp()
-    return weight.logsumexp(1) - np.log(n) + 0.5 * (share.var(1) / share.mean(1).square()) / n
+    return weight.logsumexp(1).clamp_min(_NOTHING) - np.log(n) + 0.5 * _scatter(weight) / n
 
 
-__all__ = ["Deviation", "LogDensity", "deviation", "initial_density", "step_times"]
+def _scatter(weight: Tensor) -> Tensor:
+    """The relative variance of weights whose logs are given; 0 where all of them are nothing."""
+    share = (weight - weight.amax(1, keepdim=True).clamp_min(_NOTHING)).exp()
+    return share.var(1) / share.mean(1).square().clamp_min(1 / -_NOTHING)
+
+
+__all__ = ["Deviation", "LogDensity", "deviation", "initial_density", "probed", "step_times"]

@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
 from pdekit.errors import InputError, NumericalError, UnsupportedError
-from pdekit.fokker_planck.networks.drift import Drift
 from pdekit.fokker_planck.networks.flow_density import FlowDensity, ProbabilityFlow
 from pdekit.fokker_planck.networks.learned import LearnedScore
 from pdekit.fokker_planck.networks.mixture import followed
@@ -18,7 +16,7 @@ from pdekit.fokker_planck.networks.regression import network, noise_scaled, regr
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
 
-_PARTICLES = 20_000
+_PARTICLES = 4000  # their scores do not scatter, so that a few are enough
 _WORSE = 4.0  # times the mismatch of the first round
 
 
@@ -83,41 +81,34 @@ class Flow(LearningMethod):
         model, _ = regressed(self, net, paths.snapshots, mixture, coordinates, "the first score")
         mismatches: list[float] = []
         for k in range(self.rounds):
-            particles = self._particles(problem, paths, model, k)
+            particles = self._particles(problem, paths, ProbabilityFlow(paths.drift, noise, model), k)
             mismatches.append(_mismatch(model, particles))
             if mismatches[-1] > _WORSE * mismatches[0]:
                 raise _diverged(k + 1, f"the mismatch went from {mismatches[0]:.3g} to {mismatches[-1]:.3g}")
             options = replace(self.training, steps=max(1, self.training.steps // 4), checkpoint=None)
             fewer = replace(self, training=options, seed=self.seed + k + 1)
             model, _ = regressed(fewer, net, particles, mixture, coordinates, f"round {k + 1}")
-        if self.rounds:
-            mismatches.append(_mismatch(model, self._particles(problem, paths, model, self.rounds)))
         flow = ProbabilityFlow(paths.drift, noise, model)
+        if self.rounds:
+            mismatches.append(_mismatch(model, self._particles(problem, paths, flow, self.rounds)))
         found = [FlowDensity(flow, problem.law, problem.t0, float(t), paths.at(t).x.cpu().numpy()) for t in times]
         notes: dict[str, Any] = {"mixture of": len(mixture.mixtures[-1].weights)}
         if mismatches:
             notes["score off its own flow's by"] = " then ".join(f"{m:.3g}" for m in mismatches)
         return DensitySolution(problem, repr(self), times, found, notes)
 
-    def _particles(self, problem: Statement, paths: Paths, model: LearnedScore, k: int) -> list[Snapshot]:
+    def _particles(self, problem: Statement, paths: Paths, flow: ProbabilityFlow, k: int) -> list[Snapshot]:
         """Particles that the flow carries, with scores, at the times of the snapshots.
 
         Raises:
             NumericalError: If they run away.
         """
-        drift, noise = paths.drift, additive_noise(problem)
-
-        def velocity(t: float, x: Tensor) -> Tensor:
-            return drift.field(t, x) - model.field(t, x) @ noise.tensor(t).to(x)
-
         times = np.array([problem.t0, *(s.t for s in paths.snapshots)])
-        between = int(np.ceil(steps(drift, times[0], times[-1], paths.snapshots[-1].x) / len(times)))
-        generator = self._generator(10 + k)
+        between = int(np.ceil(steps(flow.drift, times[0], times[-1], paths.snapshots[-1].x) / len(times)))
         if self.progress is not None:
             self.progress("following the flow", 0.0)
-        carrier = Drift(velocity, problem.sde.names)
         try:
-            return carried(carrier, problem.law, times, min(self.paths, _PARTICLES), generator, between)
+            return carried(flow, problem.law, times, min(self.paths, _PARTICLES), self._generator(10 + k), between)
         except NumericalError as cause:
             raise _diverged(k + 1, str(cause)) from cause
 

@@ -39,7 +39,7 @@ class ProbabilityFlow:
         self.model = LearnedScore(net, score.times, score.mixture, score.coordinates)
         self.model.share = score.share
         self.hollow = isinstance(net, HollowNet)
-        self._trace: Any = divergence(net) if self.hollow else None
+        self._trace: Any = divergence(net, full_output=True) if self.hollow else None
         self._mixed: Any = divergence(self._spread)
 
     def __call__(self, t: Any, x: Tensor) -> Tensor:
@@ -53,21 +53,37 @@ class ProbabilityFlow:
         with torch.no_grad():
             f, total = self.drift.with_divergence(now, x)
             d = self.noise.tensor(now).to(x)
-            when, model = self.model.times.at(now), self.model
-            mixture, (_, factor) = model.mixture.at(when), model.coordinates.at(when)
-            z = model.coordinates.to_z(when, x)
-            inverse = torch.linalg.inv(factor)
-            matrix = inverse @ d @ inverse.T
-            level = matrix.diagonal().mean()
-            scaled = torch.as_tensor(when.scaled, dtype=z.dtype)
-            # Between snapshots D may turn, where it depends on the time.
-            if self.hollow and float((matrix - level * torch.eye(len(matrix)).to(d)).abs().max()) <= _SAME * level:
-                trace = level * self._trace(scaled, z)
-            else:
-                self._matrix = matrix
-                trace = self._mixed(scaled, z)
-            s = model.score(now, x)
-            return f - s @ d, total - mixture.spread(x, d) - model.share * trace
+            s, spread = self._with_spread(now, x, d)
+            return f - s @ d, total - spread
+
+    def with_pull(self, t: float, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """v, (n, d), and grad (v . s + div v) with s held, (n, d)."""
+        f, pull = self.drift.with_pull(t, x, s)
+        d = self.noise.tensor(t).to(x)
+        with torch.enable_grad():
+            state = x.detach().requires_grad_()
+            score, spread = self._with_spread(t, state, d)
+            total = ((score @ d) * s).sum() + spread.sum()
+            back = torch.autograd.grad(total, state)[0]
+        return f - score.detach() @ d, pull - back
+
+    def _with_spread(self, t: float, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """s, (n, d), and tr(D grad s), (n,)."""
+        when, model = self.model.times.at(t), self.model
+        mixture, (_, factor) = model.mixture.at(when), model.coordinates.at(when)
+        inverse = torch.linalg.inv(factor)
+        matrix = inverse @ d @ inverse.T
+        level = matrix.diagonal().mean()
+        z, scaled = model.coordinates.to_z(when, x), torch.as_tensor(when.scaled, dtype=x.dtype)
+        # Between snapshots D may turn, where it depends on the time.
+        if self.hollow and float((matrix - level * torch.eye(len(matrix)).to(d)).abs().max()) <= _SAME * level:
+            found = self._trace(scaled, z)
+            c, trace = found.output, level * found.value
+        else:
+            self._matrix = matrix
+            c, trace = model.net(scaled, z), self._mixed(scaled, z)
+        s = mixture.differentiable_score(x) + model.share * c @ inverse
+        return s, mixture.spread(x, d) + model.share * trace
 
     def _spread(self, t: Any, z: Tensor) -> Tensor:
         """L^-1 D L^-T c(t, z), whose divergence by z is tr(D grad s)."""

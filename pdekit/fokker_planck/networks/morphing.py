@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pdekit.errors import NumericalError, PdekitError
 from pdekit.fokker_planck.networks.mixture import Mixture, MovingMixture
-from pdekit.ode import odeint
+from pdekit.ode import StepControl, odeint
 from pdekit.operators import log_fokker_planck_operator
 from pdekit.sde import SDE
 
@@ -116,9 +116,13 @@ def _standard(n: int, dim: int, seed: int) -> Tensor:
 
 
 def morphed(
-    morphing: Morphing, start: Mixture, times: np.ndarray, progress: Callable[[float], None] = lambda share: None
+    morphing: Morphing,
+    start: Mixture,
+    times: np.ndarray,
+    most: int,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> MovingMixture:
-    """The mixture at all times, of which the first is the start.
+    """The mixture at all times, of which the first is the start, in no more than so many steps.
 
     Raises:
         NumericalError: If it breaks down on the way.
@@ -131,7 +135,14 @@ def morphed(
 
     try:
         with torch.no_grad():
-            run = odeint(field, morphing.flat(start), torch.as_tensor(times), rtol=_RTOL, atol=_ATOL)
+            run = odeint(
+                field,
+                morphing.flat(start),
+                torch.as_tensor(times),
+                rtol=_RTOL,
+                atol=_ATOL,
+                control=StepControl(max_steps=most),
+            )
     except (PdekitError, RuntimeError) as cause:
         raise NumericalError(
             f"The mixture broke down on its way: {str(cause).rstrip('.')}. Take fewer components, or Score()."

@@ -16,6 +16,7 @@ a start without a density S = 0 and K = N^-1.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -101,8 +102,16 @@ def follow(
     return found
 
 
+class Carrier(Protocol):
+    """A velocity that carries states and scores along."""
+
+    def with_pull(self, t: float, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """v, (n, d), and grad (v . s + div v) with s held, (n, d)."""
+        ...
+
+
 def carried(
-    drift: Drift, law: Law, times: np.ndarray, count: int, generator: torch.Generator, steps_between: int
+    velocity: Carrier, law: Law, times: np.ndarray, count: int, generator: torch.Generator, steps_between: int
 ) -> list[Snapshot]:
     """Particles and their scores along a flow without noise, at all times but the first, which is the start.
 
@@ -114,7 +123,7 @@ def carried(
     for begin, end in pairwise(times):
         h = (end - begin) / steps_between
         for k in range(steps_between):
-            x, s = _carried(drift, begin + k * h, h, x, s)
+            x, s = _carried(velocity, begin + k * h, h, x, s)
             _check(x, s, begin + (k + 1) * h)
         found.append(Snapshot(float(end), x, s))
     return found
@@ -150,10 +159,10 @@ def steps(drift: Drift, begin: float, end: float, x: Tensor) -> int:
     return count
 
 
-def _carried(drift: Drift, t: float, h: float, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+def _carried(velocity: Carrier, t: float, h: float, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
     """Heun's method."""
-    f, pull = drift.with_pull(t, x, s)
-    ahead, pulled = drift.with_pull(t + h, x + h * f, s - h * pull)
+    f, pull = velocity.with_pull(t, x, s)
+    ahead, pulled = velocity.with_pull(t + h, x + h * f, s - h * pull)
     return x + h / 2 * (f + ahead), s - h / 2 * (pull + pulled)
 
 

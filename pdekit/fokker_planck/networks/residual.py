@@ -6,14 +6,16 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pdekit.errors import InputError, UnsupportedError
+from pdekit.fokker_planck.gaussian import GaussianMixture
 from pdekit.fokker_planck.linear_equation import read_linear
 from pdekit.fokker_planck.monte_carlo import MonteCarlo
-from pdekit.fokker_planck.networks.backward import Deviation, LogDensity, deviation, initial_density, step_times
+from pdekit.fokker_planck.networks.backward import Deviation, LogDensity, deviation, initial_density, probed, step_times
 from pdekit.fokker_planck.networks.between import Times
 from pdekit.fokker_planck.networks.drift import Drift
-from pdekit.fokker_planck.networks.mixture import Mixture, fitted
+from pdekit.fokker_planck.networks.mixture import Mixture, MovingMixture, fitted
 from pdekit.fokker_planck.networks.morphing import Morphing, morphed
 from pdekit.fokker_planck.networks.options import LearningMethod
 from pdekit.fokker_planck.networks.paths import check_problem
@@ -27,7 +29,6 @@ Family = Literal["mixture", "flow"]
 
 _TRAINING = Training(steps=1500, batch=512, rate=1e-3)
 _BETWEEN = 40  # times at which a mixture is kept, at least
-_PROBED = 200  # states at which the density is compared with weighted paths
 _FITTED = 50_000  # states that a mixture at the start is fitted to
 
 
@@ -52,6 +53,7 @@ class Residual(LearningMethod):
         device: Where the flow is trained: "cpu" or "cuda".
         progress: Called with what is done and the share of it.
         family: "mixture" or "flow".
+        most: Steps in time that the mixture may take.
         check: Whether the error is measured.
 
     Raises:
@@ -76,12 +78,15 @@ class Residual(LearningMethod):
     training: Training = _TRAINING
     paths: int = 20_000
     family: Family = "mixture"
+    most: int = 2000
     check: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.family not in get_args(Family):
             raise InputError(f"family must be one of {get_args(Family)}, got {self.family!r}.")
+        if not (isinstance(self.most, int) and not isinstance(self.most, bool) and self.most >= 1):
+            raise InputError(f"most must be a whole number of at least 1, got {self.most!r}.")
 
     def solve(self, problem: Statement, times: np.ndarray) -> DensitySolution:
         """See `FokkerPlanckProblem.solve`.
@@ -94,25 +99,45 @@ class Residual(LearningMethod):
         check_problem(problem, times, "Residual")
         return self._mixture(problem, times) if self.family == "mixture" else self._flow(problem, times)
 
+    def stationary(self, problem: Statement) -> DensitySolution:
+        """See `FokkerPlanckProblem.stationary`: where a mixture, fitted to simulated states, comes to rest.
+
+        Raises:
+            UnsupportedError: If a flow is asked for, the problem has sides, or explicit time.
+            NumericalError: If paths do not settle, or the mixture breaks down.
+        """
+        check_problem(problem, None, "Residual")
+        if self.family != "mixture":
+            raise UnsupportedError(
+                'Residual(family="flow") finds no stationary laws: use family="mixture", or Score().'
+            )
+        self._say("simulating", 0.0)
+        states, span = MonteCarlo(_FITTED, seed=self.seed).equilibrium(problem)
+        start = fitted(torch.as_tensor(states), self.components, self.seed)
+        end = problem.t0 + span
+        morphing, moving, _ = self._moved(problem, start, np.array([end]))
+        mixture = moving.mixtures[-1]
+        log_p: Callable[[float], LogDensity] = lambda near: lambda t, x: mixture.log_values(x)  # noqa: E731
+        off = self._deviation(problem, log_p, mixture.log_values, end, torch.as_tensor(states)) if self.check else None
+        notes = {"components": len(mixture.weights), "residual": _listed([morphing.residual(end, mixture)])}
+        return DensitySolution(problem, repr(self), None, [_density(mixture, off)], notes | _told([off]))
+
     def _mixture(self, problem: Statement, times: np.ndarray) -> DensitySolution:
         start = _start(problem, self.components, self.seed, times)
-        morphing = Morphing(problem.sde, len(start.weights), self.seed)
-        every = np.union1d(np.linspace(problem.t0, times[-1], _BETWEEN + 1), times)
-        moving = morphed(morphing, start, every, lambda share: self._say("moving the mixture", share))
-        when = Times(every)
-        residuals = [morphing.residual(float(t), moving.at(when.at(float(t)))) for t in times]
-
-        def log_p(near: float) -> LogDensity:
-            return lambda t, x: moving.at(when.at(t, near)).log_values(x)
-
+        morphing, moving, when = self._moved(problem, start, times)
+        log_p: Callable[[float], LogDensity] = lambda near: lambda t, x: moving.at(when.at(t, near)).log_values(x)  # noqa: E731
         found = self._measured(problem, times, log_p)
-        densities = []
-        for t, off in zip(times, found, strict=True):
-            density = moving.at(when.at(float(t))).density()
-            error = off.relative_l2 if off is not None and off.trusted else None
-            densities.append(replace(density, error=error))
+        mixtures = [moving.at(when.at(float(t))) for t in times]
+        residuals = [morphing.residual(float(t), mixture) for t, mixture in zip(times, mixtures, strict=True)]
+        densities = [_density(mixture, off) for mixture, off in zip(mixtures, found, strict=True)]
         notes = {"components": len(start.weights), "residual": _listed(residuals)} | _told(found)
         return DensitySolution(problem, repr(self), times, densities, notes)
+
+    def _moved(self, problem: Statement, start: Mixture, times: np.ndarray) -> tuple[Morphing, MovingMixture, Times]:
+        morphing = Morphing(problem.sde, len(start.weights), self.seed)
+        every = np.union1d(np.linspace(problem.t0, times[-1], _BETWEEN + 1), times)
+        say = lambda share: self._say("moving the mixture", share)  # noqa: E731
+        return morphing, morphed(morphing, start, every, self.most, say), Times(every)
 
     def _flow(self, problem: Statement, times: np.ndarray) -> DensitySolution:
         if not problem.law.has_density:
@@ -136,15 +161,26 @@ class Residual(LearningMethod):
         """How far log p is from the truth at each time, at states of simulated paths."""
         if not (self.check and problem.law.has_density):
             return [None] * len(times)
-        drift, found = Drift.of(problem), []
         states = MonteCarlo(1000, seed=self.seed + 1).simulated(problem, times)
-        for t, x in zip(times, (torch.as_tensor(s[:_PROBED]) for s in states), strict=True):
-            self._say("measuring the error", 0.0)
-            steps = step_times(problem.t0, float(t), drift.stiffness(float(t), x))
-            claimed = log_p(float(t))(torch.tensor(float(t), dtype=x.dtype), x).detach()
-            off = deviation(problem, log_p, initial_density(problem), steps, x, claimed, self._generator(3))
-            found.append(off)
-        return found
+        start = initial_density(problem)
+        return [
+            self._deviation(problem, log_p, start, float(t), torch.as_tensor(x))
+            for t, x in zip(times, states, strict=True)
+        ]
+
+    def _deviation(
+        self,
+        problem: Statement,
+        log_p: Callable[[float], LogDensity],
+        start: Callable[[Tensor], Tensor],
+        end: float,
+        states: Tensor,
+    ) -> Deviation:
+        self._say("measuring the error", 0.0)
+        steps = step_times(problem.t0, end, Drift.of(problem).stiffness(end, states))
+        x = probed(states, steps)
+        claimed = log_p(end)(torch.tensor(end, dtype=x.dtype), x).detach()
+        return deviation(problem, log_p, start, steps, x, claimed, self._generator(3))
 
     def _say(self, what: str, share: float) -> None:
         if self.progress is not None:
@@ -168,6 +204,10 @@ def _start(problem: Statement, components: int, seed: int, times: np.ndarray) ->
             "normal law."
         )
     return fitted(x, components, seed)
+
+
+def _density(mixture: Mixture, off: Deviation | None) -> GaussianMixture:
+    return replace(mixture.density(), error=off.relative_l2 if off is not None and off.trusted else None)
 
 
 def _listed(values: list[float]) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdekit.errors import InputError, UnsupportedError
-from pdekit.fokker_planck.networks.backward import deviation, initial_density, step_times
+from pdekit.fokker_planck.networks.backward import deviation, initial_density, probed, step_times
 from pdekit.fokker_planck.networks.flow_density import FlowDensity, ProbabilityFlow
 from pdekit.fokker_planck.networks.mixture import MovingMixture, chosen, followed
 from pdekit.fokker_planck.networks.options import LearningMethod
@@ -27,7 +27,7 @@ from pdekit.fokker_planck.networks.regression import Kind, network, noise_scaled
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
 
-_PROBED = 200  # states at which the density is compared with weighted paths
+_LAST = 1000  # of the paths that were held back: among them the density is compared
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,9 +147,10 @@ class Score(LearningMethod):
         end: float,
     ) -> PotentialDensity:
         """With its deviation at some of the paths that were held back."""
-        x = torch.as_tensor(density.paths[-_PROBED:]).to(density.weights)
-        times = step_times(begin, end, paths.drift.stiffness(end, x))
-        exact = density.doubled()
+        held = torch.as_tensor(density.paths[-_LAST:]).to(density.weights)
+        times = step_times(begin, end, paths.drift.stiffness(end, held))
+        x = probed(held, times)
+        exact = density.doubled()  # the operators compare derivatives in time with differences of these values
         if self.progress is not None:
             self.progress("measuring the error", 0.0)
         found = deviation(problem, exact.log_density, start, times, x, exact.log_at(x), self._generator(3))
