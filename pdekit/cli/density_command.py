@@ -1,10 +1,12 @@
 """`pdekit density`: how the probability density of a model moves, or where it comes to rest."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pdekit.cli.arguments import assignments, interval, name_list, number_list
+from pdekit.cli.density_method import METHODS, density_method
 from pdekit.cli.density_output import TABLE_FILES, density_document, print_tables, read_points, write_table
 from pdekit.cli.documents import print_json
 from pdekit.cli.initial_law import read_initial
@@ -15,12 +17,11 @@ from pdekit.cli.writing import PLOT_FILES
 from pdekit.errors import ExpressionError, InputError
 
 if TYPE_CHECKING:
-    from pdekit.fokker_planck import DensityMethod, DensitySolution, FokkerPlanckProblem
+    from pdekit.fokker_planck import DensitySolution, FokkerPlanckProblem
     from pdekit.symbolic import SymbolicSDE
 
 Texts = list[str] | None
 _MODEL, _PROBLEM, _METHOD, _RESULT = "Model", "Problem", "Method", "Results"
-_METHODS = ("grid", "monte-carlo", "closed-form")
 
 
 def show_density(
@@ -80,15 +81,23 @@ def show_density(
         ),
     ] = None,
     method: Annotated[
-        str, typer.Option(metavar="METHOD", help=", ".join(_METHODS) + ".", rich_help_panel=_METHOD)
-    ] = "grid",
+        str, typer.Option(metavar="METHOD", help=", ".join(METHODS) + ".", rich_help_panel=_METHOD)
+    ] = "auto",
     cells: Annotated[
         int | None, typer.Option(help="Of a grid, along each state (default: until exact).", rich_help_panel=_METHOD)
     ] = None,
     paths: Annotated[
-        int | None, typer.Option(help="Of monte-carlo (default: 100,000).", rich_help_panel=_METHOD)
+        int | None,
+        typer.Option(help="Of monte-carlo, score, residual and flow (default: their own).", rich_help_panel=_METHOD),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of monte-carlo.", rich_help_panel=_METHOD)] = 0,
+    steps: Annotated[int | None, typer.Option(help="Of the training: score, flow.", rich_help_panel=_METHOD)] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Keeps the training: the same command goes on from it.", rich_help_panel=_METHOD
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.", rich_help_panel=_METHOD)] = 0,
     at: Annotated[
         Texts,
         typer.Option(metavar="STATE", help="Print the density there: 0.5, or 0.5,1 for two.", rich_help_panel=_RESULT),
@@ -121,7 +130,7 @@ def show_density(
         raise InputError("--animate needs two --times or more.")
     own = (tuple(drift or ()), tuple(diffusion or ()), name_list(state))
     problem = _problem(Statement(model, *own, convention=convention), set_, initial, domain, boundary)
-    chosen = _method(method, cells, paths, seed)
+    chosen = density_method(method, seed, cells=cells, paths=paths, steps=steps, checkpoint=checkpoint)
     points = read_points(at, problem.sde.names)
     files = {
         flag: check_file(path, suffixes, flag, overwrite=overwrite)
@@ -134,6 +143,8 @@ def show_density(
     }
     with progress_bar(quiet=as_json or quiet) as bar:
         bar.begin("Solving")
+        if hasattr(chosen, "progress"):
+            chosen = replace(chosen, progress=bar.share)  # type: ignore[call-arg]
         solution = problem.stationary(chosen) if stationary else problem.solve(when, chosen)
         bar.begin("Writing")
         _write(solution, files)
@@ -192,23 +203,3 @@ def _sides(boundary: Texts, states: tuple[str, ...]) -> Any:
     if len(pairs) != len(states):
         raise InputError(f"--boundary is given once, or once per state ({', '.join(states)}); got {len(pairs)}.")
     return pairs
-
-
-def _method(name: str, cells: int | None, paths: int | None, seed: int) -> "DensityMethod":
-    if name not in _METHODS:
-        raise InputError(f"--method must be one of {', '.join(_METHODS)}; got {name!r}.")
-    if cells is not None and name != "grid":
-        raise InputError(f"--cells belongs to --method grid, not to {name}.")
-    if paths is not None and name != "monte-carlo":
-        raise InputError(f"--paths belongs to --method monte-carlo, not to {name}.")
-    if name == "grid":
-        from pdekit.fokker_planck import Grid
-
-        return Grid(cells)
-    if name == "closed-form":
-        from pdekit.fokker_planck.closed_form import ClosedForm
-
-        return ClosedForm()
-    from pdekit.fokker_planck.monte_carlo import MonteCarlo
-
-    return MonteCarlo(seed=seed) if paths is None else MonteCarlo(paths, seed=seed)

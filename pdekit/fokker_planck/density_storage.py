@@ -1,4 +1,4 @@
-"""Densities as files: tables of log p as tensors, the problem and the times as JSON in the header."""
+"""Densities as files: tables, mixtures and networks as tensors, the rest as JSON in the header."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pdekit.errors import InputError
 from pdekit.fokker_planck.density import Density
+from pdekit.fokker_planck.gaussian import GaussianMixture
+from pdekit.fokker_planck.networks.learned import LearnedScore
+from pdekit.fokker_planck.networks.potential_density import PotentialDensity
+from pdekit.fokker_planck.networks.stored import packed_density, packed_model, unpacked_density, unpacked_model
 from pdekit.fokker_planck.statement import Statement
 from pdekit.fokker_planck.tabulated import TabulatedDensity, tabulate
 from pdekit.ode.storage import complete, read, write
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from pdekit.fokker_planck.solution import DensitySolution
 
 _KIND = "density"
+_MIXTURE = ("weights", "means", "covariances")
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,22 @@ class Kept:
 
 def save_solution(solution: "DensitySolution", path: Any) -> None:
     """See `DensitySolution.save`."""
-    problem = solution.problem
-    tables = [tabulate(density, problem.domain) for density in solution.densities]
-    tensors = {f"log_p.{k}": torch.as_tensor(table.log_p) for k, table in enumerate(tables)}
-    tensors |= {
-        f"nodes.{k}.{i}": torch.as_tensor(x) for k, table in enumerate(tables) for i, x in enumerate(table.nodes)
-    }
-    times = solution.times
+    problem, times, tensors = solution.problem, solution.times, {}
+    parts: list[dict[str, Any]] = []
+    model: dict[str, Any] | None = None
+    for k, density in enumerate(solution.densities):
+        if isinstance(density, PotentialDensity):
+            if model is None:
+                model, found = packed_model(density.model)
+                tensors |= {f"model.{name}": value for name, value in found.items()}
+            kind, (about, found) = "learned", packed_density(density)
+        elif isinstance(density, GaussianMixture):
+            kind, about, found = "mixture", {"error": density.error}, _mixture(density)
+        else:
+            table = tabulate(density, problem.domain)
+            kind, about, found = "table", {"error": table.error}, _table(table)
+        parts.append({"kind": kind} | about)
+        tensors |= {f"{k}.{name}": value for name, value in found.items()}
     about = {
         "model": None if problem.model is None else problem.model.to_dict(),
         "dim": problem.sde.dim,
@@ -56,10 +71,20 @@ def save_solution(solution: "DensitySolution", path: Any) -> None:
         "boundary": [list(sides) for sides in problem.domain.sides],
         "method": solution.method,
         "times": None if times is None else times.tolist(),
-        "errors": [table.error for table in tables],
+        "densities": parts,
+        "learned": model,
         "notes": {str(name): str(value) for name, value in solution.notes.items()},
     }
     write(path, _KIND, about, tensors)
+
+
+def _mixture(density: GaussianMixture) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(getattr(density, name)) for name in _MIXTURE}
+
+
+def _table(table: TabulatedDensity) -> dict[str, Tensor]:
+    nodes = {f"nodes.{i}": torch.as_tensor(x) for i, x in enumerate(table.nodes)}
+    return {"log_p": torch.as_tensor(table.log_p)} | nodes
 
 
 def _ends(problem: Statement) -> list[tuple[float, float]]:
@@ -71,12 +96,28 @@ def load_solution(path: Any, problem: Statement | None) -> Kept:
     about, tensors = read(path, _KIND)
     with complete(path):
         stated = _problem(about, problem, path)
-        densities = []
-        for k, error in enumerate(about["errors"]):
-            nodes = tuple(tensors[f"nodes.{k}.{i}"].numpy() for i in range(about["dim"]))
-            densities.append(TabulatedDensity(nodes, tensors[f"log_p.{k}"].numpy(), stated.domain, error))
+        model = None if about["learned"] is None else unpacked_model(about["learned"], _under(tensors, "model."))
+        densities = [
+            _density(stated, model, part, _under(tensors, f"{k}.")) for k, part in enumerate(about["densities"])
+        ]
         times = None if about["times"] is None else np.array(about["times"])
         return Kept(stated, about["method"], times, densities, about["notes"])
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _density(
+    problem: Statement, model: LearnedScore | None, about: dict[str, Any], tensors: dict[str, Tensor]
+) -> Density:
+    if about["kind"] == "learned" and model is not None:
+        return unpacked_density(model, about, tensors)
+    if about["kind"] == "mixture":
+        weights, means, covariances = (tensors[name].numpy() for name in _MIXTURE)
+        return GaussianMixture(weights, means, covariances, about["error"])
+    nodes = tuple(tensors[f"nodes.{i}"].numpy() for i in range(problem.sde.dim))
+    return TabulatedDensity(nodes, tensors["log_p"].numpy(), problem.domain, about["error"])
 
 
 def _problem(about: dict[str, Any], given: Statement | None, path: Any) -> Statement:

@@ -137,12 +137,13 @@ class DensitySolution:
         return report(self)
 
     def save(self, path: Any) -> None:
-        """Write a file that `load` reads: log p as a table for each time, in safetensors.
+        """Write a file that `load` reads, in safetensors.
 
-        The equation is kept if it was stated with symbols, the initial law is not.
+        Mixtures and learned log-densities are kept as they are, all others as tables of log p. The equation is kept if
+        it was stated with symbols, the initial law is not.
 
         Raises:
-            UnsupportedError: In more than three dimensions, where no table is small enough.
+            UnsupportedError: In more than three dimensions, for what would be a table: no table is small enough.
             InputError: If the file can't be written.
         """
         from pdekit.fokker_planck.density_storage import save_solution

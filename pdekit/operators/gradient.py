@@ -110,10 +110,11 @@ def _check_rate(call: Call, t: Any, rate: Any) -> None:
         off = settled & ((rate.detach() - one).abs() > 0.1 * (one.abs() + rate.detach().abs()))
     if bool(off.any()):
         i = int(off.reshape(-1).nonzero()[0])
+        told, found = (float(values.detach().reshape(-1)[i]) for values in (rate, one))
         raise OperatorError(
-            f"{call.operator}: the derivative in time is {float(rate.detach().reshape(-1)[i]):.3g}, but finite differences give "
-            f"{float(one.reshape(-1)[i]):.3g}. The function turns the time into a plain number on the way, as "
-            "float(t), math.exp(t) and torch.full_like(x, t) do: use torch.exp(t) and t * torch.ones_like(x)."
+            f"{call.operator}: the derivative in time is {told:.3g}, but finite differences give {found:.3g}. "
+            "The function turns the time into a plain number on the way, as float(t), math.exp(t) and "
+            "torch.full_like(x, t) do: use torch.exp(t) and t * torch.ones_like(x)."
         )
     if bool(settled.any()):  # a function that is zero at first sight has shown nothing
         entry.keep(True)

@@ -133,7 +133,7 @@ TIMED = ("--times", 1, "--initial", 1)
         (("--model", "ou", *TIMED, "--domain", "0"), "--domain takes low:high"),
         (("--model", "ou", *TIMED, "--domain", "0:1", "--domain", "0:1"), "--domain is given once per state"),
         (("--model", "ou", *TIMED, "--domain", "2:3"), "lies outside the domain"),
-        (("--model", "ou", *TIMED, "--method", "magic"), "--method must be one of grid"),
+        (("--model", "ou", *TIMED, "--method", "magic"), "--method must be one of auto"),
         (("--model", "ou", *TIMED, "--paths", 10), "--paths belongs to --method monte-carlo"),
         (("--model", "ou", *TIMED, "--method", "monte-carlo", "--cells", 64), "--cells belongs to --method grid"),
         (("--model", "hopf", "--stationary", "--at", 1), "--at takes one number for each of x, y"),

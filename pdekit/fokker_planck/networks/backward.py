@@ -25,6 +25,7 @@ from pdekit.operators.coefficients import coefficients
 _REPEATS = 32
 _STEP, _FEWEST = 0.25, 16  # of the paths: times the greatest rate of the drift
 _PROBED, _LEAST, _WORK = 120, 40, 40_000  # states at which densities are compared; states times steps
+_WIDTH, _ITERATIONS = 1e-5, 4  # of differences, in standard deviations; of the power iteration
 _FAR = 20.0  # standard deviations
 _SCATTER = 4.0  # relative variance: weights that scatter more say nothing
 _VAGUE = 0.5  # nats: an error that is known no better is not known
@@ -66,20 +67,53 @@ class Deviation:
         return bool(np.isfinite(self.rms)) and self.scatter < _SCATTER and self.stderr < _VAGUE
 
 
-def step_times(begin: float, end: float, rate: float) -> np.ndarray:
-    """Times of steps that are short for a drift of this rate."""
-    return np.linspace(begin, end, int(np.ceil((end - begin) * rate / _STEP)) + _FEWEST + 1)
-
-
-def probed(states: Tensor, steps: np.ndarray) -> Tensor:
-    """States at which a density is compared: fewer where the paths from them take many steps."""
-    count = int(np.clip(_WORK // len(steps), _LEAST, _PROBED))
-    return states[torch.linspace(0, len(states) - 1, min(count, len(states))).long()]
-
-
 def initial_density(problem: Statement) -> Callable[[Tensor], Tensor]:
     """log p at the start, (n, d) -> (n,), of a law that has one."""
     return lambda x: torch.as_tensor(problem.law.log_density(x.cpu().numpy())).to(x)
+
+
+def measured(
+    problem: Statement,
+    log_p: Callable[[float], LogDensity],
+    start: Callable[[Tensor], Tensor],
+    ends: tuple[float, float],
+    states: tuple[Tensor, Tensor],
+    generator: torch.Generator,
+) -> Deviation:
+    """As `deviation`, with steps that are short enough for the backward drift.
+
+    Args:
+        problem: Whose equation.
+        log_p: l near a time, float64; at the last time the log-density that is compared.
+        start: log p at the first time, (n, d) -> (n,).
+        ends: The first and the last time.
+        states: Where the law has its mass at these times, (n, d) each; some of the last are compared.
+        generator: Of the noise.
+    """
+    begin, end = ends
+    rate = max(_rate(problem, log_p(t), t, x) for t, x in zip(ends, states, strict=True))
+    times = np.linspace(begin, end, int(np.ceil((end - begin) * rate / _STEP)) + _FEWEST + 1)
+    count = int(np.clip(_WORK // len(times), _LEAST, _PROBED))
+    x = _some(states[1], count)
+    claimed = log_p(end)(torch.tensor(end).to(x), x).detach()
+    return deviation(problem, log_p, start, times, x, claimed, generator)
+
+
+def _rate(problem: Statement, l: LogDensity, t: float, states: Tensor) -> float:
+    """The greatest norm of the backward drift's Jacobian at some states, by power iteration with differences."""
+    y = _some(states, _PROBED)
+    width = _WIDTH * y.std(0)
+    v, size = torch.ones_like(y) / y.shape[1] ** 0.5, torch.zeros(len(y))
+    base = _backward(problem, l, t, y)[0] / width
+    for _ in range(_ITERATIONS):
+        change = _backward(problem, l, t, y + v * width)[0] / width - base  # in units of the spread
+        size = change.norm(dim=1, keepdim=True)
+        v = change / size.clamp_min(1e-300)
+    return float(size.max())
+
+
+def _some(states: Tensor, count: int) -> Tensor:
+    return states[torch.linspace(0, len(states) - 1, min(count, len(states))).long()]
 
 
 def deviation(
@@ -173,4 +207,4 @@ def _scatter(weight: Tensor) -> Tensor:
     return share.var(1) / share.mean(1).square().clamp_min(1 / -_NOTHING)
 
 
-__all__ = ["Deviation", "LogDensity", "deviation", "initial_density", "probed", "step_times"]
+__all__ = ["Deviation", "LogDensity", "deviation", "initial_density", "measured"]

@@ -12,9 +12,8 @@ from pdekit.errors import InputError, UnsupportedError
 from pdekit.fokker_planck.gaussian import GaussianMixture
 from pdekit.fokker_planck.linear_equation import read_linear
 from pdekit.fokker_planck.monte_carlo import MonteCarlo
-from pdekit.fokker_planck.networks.backward import Deviation, LogDensity, deviation, initial_density, probed, step_times
+from pdekit.fokker_planck.networks.backward import Deviation, LogDensity, initial_density, measured
 from pdekit.fokker_planck.networks.between import Times
-from pdekit.fokker_planck.networks.drift import Drift
 from pdekit.fokker_planck.networks.mixture import Mixture, MovingMixture, fitted
 from pdekit.fokker_planck.networks.morphing import Morphing, morphed
 from pdekit.fokker_planck.networks.options import LearningMethod
@@ -118,7 +117,8 @@ class Residual(LearningMethod):
         morphing, moving, _ = self._moved(problem, start, np.array([end]))
         mixture = moving.mixtures[-1]
         log_p: Callable[[float], LogDensity] = lambda near: lambda t, x: mixture.log_values(x)  # noqa: E731
-        off = self._deviation(problem, log_p, mixture.log_values, end, torch.as_tensor(states)) if self.check else None
+        x = torch.as_tensor(states)
+        off = self._deviation(problem, log_p, mixture.log_values, end, (x, x)) if self.check else None
         notes = {"components": len(mixture.weights), "residual": _listed([morphing.residual(end, mixture)])}
         return DensitySolution(problem, repr(self), None, [_density(mixture, off)], notes | _told([off]))
 
@@ -162,9 +162,9 @@ class Residual(LearningMethod):
         if not (self.check and problem.law.has_density):
             return [None] * len(times)
         states = MonteCarlo(1000, seed=self.seed + 1).simulated(problem, times)
-        start = initial_density(problem)
+        start, first = initial_density(problem), problem.law.sample(1000, torch.Generator().manual_seed(0))
         return [
-            self._deviation(problem, log_p, start, float(t), torch.as_tensor(x))
+            self._deviation(problem, log_p, start, float(t), (first, torch.as_tensor(x)))
             for t, x in zip(times, states, strict=True)
         ]
 
@@ -174,13 +174,10 @@ class Residual(LearningMethod):
         log_p: Callable[[float], LogDensity],
         start: Callable[[Tensor], Tensor],
         end: float,
-        states: Tensor,
+        states: tuple[Tensor, Tensor],
     ) -> Deviation:
         self._say("measuring the error", 0.0)
-        steps = step_times(problem.t0, end, Drift.of(problem).stiffness(end, states))
-        x = probed(states, steps)
-        claimed = log_p(end)(torch.tensor(end, dtype=x.dtype), x).detach()
-        return deviation(problem, log_p, start, steps, x, claimed, self._generator(3))
+        return measured(problem, log_p, start, (problem.t0, end), states, self._generator(3))
 
     def _say(self, what: str, share: float) -> None:
         if self.progress is not None:

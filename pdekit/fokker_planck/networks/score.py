@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdekit.errors import InputError, UnsupportedError
-from pdekit.fokker_planck.networks.backward import deviation, initial_density, probed, step_times
+from pdekit.fokker_planck.networks.backward import initial_density, measured
 from pdekit.fokker_planck.networks.flow_density import FlowDensity, ProbabilityFlow
 from pdekit.fokker_planck.networks.mixture import MovingMixture, chosen, followed
 from pdekit.fokker_planck.networks.options import LearningMethod
@@ -109,7 +109,7 @@ class Score(LearningMethod):
         for t in times:
             density = normalised(model, float(t), paths.at(t).x, self._generator(2))
             if self.check and problem.law.has_density:
-                density = self._checked(problem, density, paths, initial_density(problem), problem.t0, float(t))
+                density = self._checked(problem, density, initial_density(problem), float(t), settled=False)
             densities.append(density)
         return DensitySolution(problem, repr(self), times, densities, notes | _told(densities))
 
@@ -125,7 +125,7 @@ class Score(LearningMethod):
         model, loss = regressed(self, net, paths.snapshots, mixture, standardised(paths.snapshots))
         density = normalised(model, snapshot.t, snapshot.x, self._generator(2))
         if self.check:
-            density = self._checked(problem, density, paths, density.log_at, problem.t0, problem.t0 + paths.span)
+            density = self._checked(problem, density, density.log_at, problem.t0 + paths.span, settled=True)
         notes = {"mixture of": len(mixture.mixtures[-1].weights), "loss": loss} | _told([density])
         return DensitySolution(problem, repr(self), None, [density], notes)
 
@@ -141,20 +141,18 @@ class Score(LearningMethod):
         self,
         problem: Statement,
         density: PotentialDensity,
-        paths: Paths,
         start: Callable[[Tensor], Tensor],
-        begin: float,
         end: float,
+        settled: bool,
     ) -> PotentialDensity:
         """With its deviation at some of the paths that were held back."""
         held = torch.as_tensor(density.paths[-_LAST:]).to(density.weights)
-        times = step_times(begin, end, paths.drift.stiffness(end, held))
-        x = probed(held, times)
+        first = held if settled else problem.law.sample(_LAST, torch.Generator().manual_seed(0))
         exact = density.doubled()  # the operators compare derivatives in time with differences of these values
         if self.progress is not None:
             self.progress("measuring the error", 0.0)
-        found = deviation(problem, exact.log_density, start, times, x, exact.log_at(x), self._generator(3))
-        return replace(density, deviation=found)
+        ends, states = (problem.t0, end), (first.to(held), held)
+        return replace(density, deviation=measured(problem, exact.log_density, start, ends, states, self._generator(3)))
 
 
 def _check_start(problem: Statement, kind: str) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ _DIVERGED = 1e4
 Progress = Callable[[str, float], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Training:
     """How a network is trained, by Adam with a rate that falls like a cosine.
 
@@ -55,6 +55,10 @@ class Training:
                 continue
             if not (isinstance(value, int | float) and 0 < value < np.inf):
                 raise InputError(f"{name} must be a positive number, got {value!r}.")
+
+    def __repr__(self) -> str:
+        changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"Training({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
 
 
 @dataclass(frozen=True, eq=False)
