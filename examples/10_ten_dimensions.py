@@ -49,14 +49,14 @@ def main(folder: Path) -> None:
         "learned score": pk.Score(paths=PATHS, snapshots=10, hidden=(64, 64), training=training),
     }
     figure, axes = plt.subplots(1, 3, figsize=(13, 4))
-    axes[0].scatter(*x[:, :2].T, s=2)
-    axes[0].set(title="Samples of the law, two of ten states", xlabel="state 1", ylabel="state 2")
+    away = x - x.mean(0)
+    axes[0].scatter(*(away @ torch.linalg.svd(away, full_matrices=False).Vh[:2].T).T, s=2)
+    axes[0].set(title="Samples, seen where they are widest", xlabel="first direction", ylabel="second direction")
     for ax, (name, method) in zip(axes[1:], methods.items(), strict=True):
         solution = start.solve([TIME], method)
         off = solution.log_pdf(TIME, x) - exact.log_pdf(x)
-        print(
-            f"{name}: rms error of log p {off.square().mean().sqrt():.2g} nats, it says {solution.notes['log p off by']}"
-        )
+        rms, said = off.square().mean().sqrt(), solution.notes["log p off by"]
+        print(f"{name}: rms error of log p {rms:.2g} nats, it says {said}")
         print(f"  mass {solution.mass[0]:.5f}")
         ax.plot(*[[float(exact.log_pdf(x).min()), float(exact.log_pdf(x).max())]] * 2, color="0.6", lw=1)
         ax.scatter(exact.log_pdf(x), solution.log_pdf(TIME, x), s=2)

@@ -16,6 +16,7 @@ LONG = (
     "07_double_well_escape",
     "08_ring_attractor",
     "09_kramers",
+    "10_ten_dimensions",
 )  # half a minute each
 CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else []) for path in EXAMPLES]
 

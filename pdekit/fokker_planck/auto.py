@@ -1,5 +1,6 @@
 """`Auto`: a method that fits the problem."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -38,12 +39,15 @@ class Auto(DensityMethod):
         >>> import pdekit as pk
         >>> sde = pk.SymbolicSDE("x", "x - x**3", "1")
         >>> found = pk.FokkerPlanckProblem(sde, initial=[0.5]).solve([1.0], pk.Auto())
-        >>> found.method, found.notes["not taken"][:18]
-        ('Grid()', 'ClosedForm() knows')
+        >>> found.method[:4], found.notes["not taken"][:18]
+        ('Grid', 'ClosedForm() knows')
     """
 
     seed: int = 0
     progress: Progress | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        Score(seed=self.seed, progress=self.progress)  # which says what is wrong with them
 
     def solve(self, problem: Statement, times: np.ndarray) -> DensitySolution:
         """See `FokkerPlanckProblem.solve`; raises what the last method raises."""
@@ -56,9 +60,13 @@ class Auto(DensityMethod):
     def _first(self, problem: Statement, times: np.ndarray | None) -> DensitySolution:
         left: list[str] = []
         last: Exception | None = None
-        for method in self._candidates(problem):
+        later = times is None or times[0] > problem.t0  # learned densities are of times after the start
+        for method in self._candidates(problem, later):
             try:
-                found = method.stationary(problem) if times is None else method.solve(problem, times)
+                with warnings.catch_warnings():
+                    if isinstance(method, Residual):
+                        warnings.simplefilter("ignore")  # it is tried only, and left if it is not good
+                    found = method.stationary(problem) if times is None else method.solve(problem, times)
             except (UnsupportedError, NumericalError) as cause:
                 left.append(str(cause))
                 last = cause
@@ -69,11 +77,11 @@ class Auto(DensityMethod):
             return replace(found, notes=found.notes | ({"not taken": " ".join(left)} if left else {}))
         raise last or UnsupportedError("No method is left.")
 
-    def _candidates(self, problem: Statement) -> Iterator[DensityMethod]:
+    def _candidates(self, problem: Statement, later: bool) -> Iterator[DensityMethod]:
         yield ClosedForm()
         if problem.sde.dim <= _GRID:
             yield Grid(progress=self.progress)
-        elif not any(np.isfinite(end) for end in (*problem.domain.lower, *problem.domain.upper)):
+        elif later and not any(np.isfinite(end) for end in (*problem.domain.lower, *problem.domain.upper)):
             # Without its error, which needs the density at the start, nobody knows what the mixture is worth.
             if problem.initial is None or problem.law.has_density:
                 yield Residual(components=_COMPONENTS, most=_STEPS, seed=self.seed, progress=self.progress)

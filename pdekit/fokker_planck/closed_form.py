@@ -53,7 +53,7 @@ class ClosedForm(DensityMethod):
             raise UnsupportedError(
                 "ClosedForm() knows the laws of linear equations with natural sides at infinity, and of geometric "
                 "Brownian motion and the square-root process stated with symbols; this equation is none of them. Use "
-                "Grid() in up to three dimensions, or MonteCarlo()."
+                "Grid() in up to three dimensions, Score() in more."
             )
         laws = known_laws.moved(problem.law, family, problem.t0, times)
         return DensitySolution(problem, repr(self), times, laws, {"law": _NAMES[family.power]})

@@ -135,7 +135,7 @@ def _mixture(law: Law) -> Parts:
         what = type(law.distribution).__name__ if isinstance(law, Distributed) else type(law).__name__.lower()
         raise UnsupportedError(
             f"ClosedForm() moves points, samples, normal laws and mixtures of them through a linear equation, not this "
-            f"initial law ({what}). Use Grid() in up to three dimensions, or MonteCarlo(); or give samples of it."
+            f"initial law ({what}). Use Grid() in up to three dimensions, Score() in more; or give samples of it."
         )
     return found
 

@@ -10,7 +10,13 @@ from benchmarks.runner import Context
 TITLE = "Networks for stationary laws: errors at 10,000 points of the true law"
 PERCENT, MINUTES = 5.0, 20.0
 RING = Trial("Score", {"paths": 40_000, "snapshots": 10, "steps": 4000}, PERCENT, MINUTES, mass=True)
-UNIMODAL = Trial("Score", {"paths": 120_000, "snapshots": 10, "steps": 5000}, PERCENT, MINUTES, mass=True)
+UNIMODAL = Trial(
+    "Score",
+    {"paths": 120_000, "snapshots": 10, "steps": 6000, "components": 16, "targets": "implicit"},
+    PERCENT,
+    MINUTES,
+    mass=True,
+)
 WELLS = Trial("Score", {"paths": 40_000, "snapshots": 10, "steps": 3000}, PERCENT, MINUTES, mass=True)
 
 

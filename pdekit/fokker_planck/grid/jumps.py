@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import gammaln, xlogy
 
+from pdekit.errors import NumericalError
 from pdekit.fokker_planck.grid.progress import Tell, silent
 
 _LEAST = -650.0  # log of the smallest weight: what doubles can still add to others
@@ -55,6 +56,8 @@ def after_jumps(matrix: sp.csr_array, mass: np.ndarray, duration: float, tell: T
         weights += weight
         if k % _TOLD == 0:
             tell(k / mean)
+        if k % _EVERY == 0 and not np.isfinite(total.sum()):
+            raise NumericalError("The masses are not finite: a rate or the law at the start is not.")
         if k > mean and k % _EVERY == 0 and (term <= np.maximum(_NEGLIGIBLE * total, _FAINT * total.max())).all():
             return total / weights  # whose sum is one but for rounding in the first
 

@@ -142,7 +142,8 @@ class Grid(DensityMethod):
         if dim > 3:
             raise UnsupportedError(
                 f"Grid() solves problems of one to three states, this one has {dim}: {_CELLS[3]} cells along each "
-                f"would be {float(_CELLS[3]) ** dim:.1g}. Use MonteCarlo(), or ClosedForm() if it is linear."
+                f"would be {float(_CELLS[3]) ** dim:.1g}. Use Auto(), or ClosedForm(), "
+                "Residual(), Score() or MonteCarlo() themselves."
             )
         cells = _CELLS[dim] if self.cells is None else self.cells
         cells = (cells,) * dim if isinstance(cells, int) else tuple(cells)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdekit.fokker_planck.networks.rates import greatest_rate, spread_out
 from pdekit.fokker_planck.statement import Statement
 from pdekit.operators import fokker_planck_residual
 from pdekit.operators.call import make_call
@@ -25,12 +26,12 @@ from pdekit.operators.coefficients import coefficients
 _REPEATS = 32
 _STEP, _FEWEST = 0.25, 16  # of the paths: times the greatest rate of the drift
 _PROBED, _LEAST, _WORK = 120, 40, 40_000  # states at which densities are compared; states times steps
-_WIDTH, _ITERATIONS = 1e-5, 4  # of differences, in standard deviations; of the power iteration
 _FAR = 20.0  # standard deviations
 _SCATTER = 4.0  # relative variance: weights that scatter more say nothing
 _VAGUE = 0.5  # nats: an error that is known no better is not known
 _NOTHING = -1e300  # the log of no weight at all
 _MOST = 3.0  # nats: what is further off counts as this, so that one path can't decide
+_CUT = 0.05  # the share of such states that is too large to say anything
 
 LogDensity = Callable[[Any, Tensor], Tensor]
 
@@ -78,6 +79,7 @@ def measured(
     start: Callable[[Tensor], Tensor],
     ends: tuple[float, float],
     states: tuple[Tensor, Tensor],
+    knots: np.ndarray,
     generator: torch.Generator,
 ) -> Deviation:
     """As `deviation`, with steps that are short enough for the backward drift.
@@ -88,32 +90,22 @@ def measured(
         start: log p at the first time, (n, d) -> (n,).
         ends: The first and the last time.
         states: Where the law has its mass at these times, (n, d) each; some of the last are compared.
+        knots: Times at which l has kinks: no step may go past one.
         generator: Of the noise.
     """
     begin, end = ends
-    rate = max(_rate(problem, log_p(t), t, x) for t, x in zip(ends, states, strict=True))
+    rate = max(
+        greatest_rate(lambda y, t=t: _backward(problem, log_p(t), t, y), x) for t, x in zip(ends, states, strict=True)
+    )
+    if not np.isfinite(rate):
+        return Deviation(np.nan, np.nan, np.nan, np.inf)
     times = np.linspace(begin, end, int(np.ceil((end - begin) * rate / _STEP)) + _FEWEST + 1)
-    count = int(np.clip(_WORK // len(times), _LEAST, _PROBED))
-    x = _some(states[1], count)
+    times = np.union1d(times, knots[(knots > begin) & (knots < end)])
+    x = spread_out(states[1], int(np.clip(_WORK // len(times), _LEAST, _PROBED)))
     claimed = log_p(end)(torch.tensor(end).to(x), x).detach()
-    return deviation(problem, log_p, start, times, x, claimed, generator)
-
-
-def _rate(problem: Statement, l: LogDensity, t: float, states: Tensor) -> float:
-    """The greatest norm of the backward drift's Jacobian at some states, by power iteration with differences."""
-    y = _some(states, _PROBED)
-    width = _WIDTH * y.std(0)
-    v, size = torch.ones_like(y) / y.shape[1] ** 0.5, torch.zeros(len(y))
-    base = _backward(problem, l, t, y)[0] / width
-    for _ in range(_ITERATIONS):
-        change = _backward(problem, l, t, y + v * width)[0] / width - base  # in units of the spread
-        size = change.norm(dim=1, keepdim=True)
-        v = change / size.clamp_min(1e-300)
-    return float(size.max())
-
-
-def _some(states: Tensor, count: int) -> Tensor:
-    return states[torch.linspace(0, len(states) - 1, min(count, len(states))).long()]
+    width = _FAR * torch.stack([x.std(0) for x in states]).amax(0)
+    box = (torch.cat(states).amin(0) - width, torch.cat(states).amax(0) + width)
+    return deviation(problem, log_p, start, times, x, claimed, generator, box)
 
 
 def deviation(
@@ -124,6 +116,7 @@ def deviation(
     x: Tensor,
     claimed: Tensor,
     generator: torch.Generator,
+    box: tuple[Tensor, Tensor] | None = None,
 ) -> Deviation:
     """Compare a log-density at states (n, d), drawn from the law at the last time, with weighted paths to the first.
 
@@ -135,14 +128,16 @@ def deviation(
         x: States.
         claimed: The log-density that is compared, (n,).
         generator: Of the noise.
+        box: Lower and upper ends, (d,) each, of where paths of the equation may be; by default by the states.
     """
     y = x.repeat_interleave(_REPEATS, 0)
-    center, far = x.mean(0), _FAR * x.std(0)
+    center, width = x.mean(0), _FAR * x.std(0)
+    low, high = box if box is not None else (x.amin(0) - width, x.amax(0) + width)
     total = log_p(times[-1])(torch.tensor(times[-1]).to(y), y).detach()
     for begin, end in zip(times[-2::-1], times[:0:-1], strict=True):
         l = log_p(0.5 * (begin + end))
         y, residual = _stepped(problem, l, begin, end, y, generator)
-        lost = ~((y - center).abs() <= far).all(-1)  # where no path of the equation comes from
+        lost = ~((y >= low) & (y <= high)).all(-1)  # where no path of the equation comes from
         y, total = (
             torch.where(lost[:, None], center, y),
             torch.where(lost, -torch.inf, total - (end - begin) * residual),
@@ -156,28 +151,33 @@ def _stepped(
 ) -> tuple[Tensor, Tensor]:
     """A step of Y from end to begin by Heun's method, and the residual half way, on a bridge between its ends.
 
-    For noise that does not depend on the state both are of weak order two.
+    Where the noise does not depend on the state both are of weak order two, otherwise of order one.
     """
     h = end - begin
-    drift, noise = _backward(problem, l, end, y)
+    noise = _coefficients(problem, 0.5 * (begin + end), y)[1]
     moved = h**0.5 * _noisy(noise, y, generator)
-    ahead = _backward(problem, l, begin, y + h * drift + moved)[0]
+    drift = _backward(problem, l, end, y)
+    ahead = _backward(problem, l, begin, y + h * drift + moved)
     reached = y + 0.5 * h * (drift + ahead) + moved
     half = 0.5 * (y + reached) + 0.5 * h**0.5 * _noisy(noise, y, generator)
     operator = fokker_planck_residual(l, problem.sde)
     return reached, operator(torch.tensor(0.5 * (begin + end)).to(y), half).detach()
 
 
-def _backward(problem: Statement, l: LogDensity, t: float, y: Tensor) -> tuple[Tensor, Tensor]:
-    """-f + 2 div D + 2 D grad l, (n, d), and G, (n, d, m)."""
+def _backward(problem: Statement, l: LogDensity, t: float, y: Tensor) -> Tensor:
+    """-f + 2 div D + 2 D grad l, (n, d)."""
     with torch.enable_grad():
         state = y.detach().requires_grad_()
         s = torch.autograd.grad(l(torch.tensor(t).to(y), state).sum(), state)[0]
+    drift, g = _coefficients(problem, t, y)
+    return drift + (g @ (g.mT @ s[..., None]))[..., 0]
+
+
+def _coefficients(problem: Statement, t: float, y: Tensor) -> tuple[Tensor, Tensor]:
+    """-f + 2 div D, (n, d), and G, (n, d, m)."""
     with torch.no_grad():
         c = coefficients(problem.sde, make_call("FokkerPlanckProblem", problem.sde.drift, (t, y), {}), divergences=1)
-        g = torch.diag_embed(c.noise) if c.diagonal else c.noise
-        pull = (g @ (g.mT @ s[..., None]))[..., 0]
-        return -c.drift + 2 * c.tensor_divergence + pull, g
+        return 2 * c.tensor_divergence - c.drift, torch.diag_embed(c.noise) if c.diagonal else c.noise
 
 
 def _noisy(g: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -190,6 +190,8 @@ def _compared(weight: Tensor, claimed: Tensor) -> Deviation:
     half = _REPEATS // 2
     a, b = ((claimed - _log_mean(part)).clamp(-_MOST, _MOST) for part in (weight[:, :half], weight[:, half:]))
     square = a * b
+    if float(((a.abs() == _MOST) | (b.abs() == _MOST)).double().mean()) > _CUT:
+        return Deviation(np.nan, np.nan, np.nan, np.inf)
     mean, error = max(float(square.mean()), 0.0), float(square.std()) / len(square) ** 0.5
     rms = mean**0.5
     return Deviation(rms, (mean + error) ** 0.5 - rms, float((0.5 * (a + b)).mean()), float(_scatter(weight).mean()))

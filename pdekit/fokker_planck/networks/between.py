@@ -28,6 +28,13 @@ class Between:
         """What belongs to t, from what belongs to the times before and after."""
         return b if self.before == self.after else a + self.share * (b - a)
 
+    def mixed_factors(self, a: Tensor, b: Tensor) -> Tensor:
+        """The same of C = L L^T, for lower triangular L, (..., d, d).
+
+        A law that spreads by noise has a C that grows steadily; L would be far too large in between.
+        """
+        return b if self.before == self.after else torch.linalg.cholesky(self.mixed(a @ a.mT, b @ b.mT))
+
 
 @dataclass(frozen=True, eq=False)
 class Times:

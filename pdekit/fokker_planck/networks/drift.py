@@ -14,6 +14,7 @@ from pdekit.operators.convention import to_ito
 from pdekit.symbolic.model import SymbolicSDE
 
 _PROBES = 256
+_TINY = 1e-12  # of the widest: a state that does not move has no unit
 
 
 class Drift:
@@ -75,7 +76,10 @@ class Drift:
         return self._finite(f.detach(), t, x), pull
 
     def stiffness(self, t: float, x: Tensor) -> float:
-        """The greatest spectral norm of the Jacobian at some of the states (n, d), one over time."""
+        """The greatest spectral norm of the Jacobian at some of the states (n, d), one over time.
+
+        Each state is measured in standard deviations of its own, so that units make no difference.
+        """
         some = x[torch.linspace(0, len(x) - 1, min(len(x), _PROBES)).long()]
         slopes = []
         with torch.enable_grad():
@@ -83,7 +87,10 @@ class Drift:
             for f in self._f(t, state).unbind(-1):
                 slope = torch.autograd.grad(f.sum(), state, retain_graph=True)[0] if f.requires_grad else 0 * state
                 slopes.append(slope.detach())
-        return float(torch.linalg.matrix_norm(self._finite(torch.stack(slopes, 1), t, some), 2).max())
+        width = x.std(0) if len(x) > 1 else torch.zeros_like(x[0])
+        width = torch.where(width > _TINY * width.max(), width, width.max()) if bool(width.max() > 0) else width + 1
+        scaled = self._finite(torch.stack(slopes, 1), t, some) * width / width[:, None]
+        return float(torch.linalg.matrix_norm(scaled, 2).max())
 
     def _finite(self, values: Tensor, t: float, x: Tensor) -> Tensor:
         if not bool(torch.isfinite(values).all()):

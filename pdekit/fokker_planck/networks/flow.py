@@ -6,12 +6,12 @@ from typing import Any, Literal
 import numpy as np
 
 from pdekit.errors import InputError, NumericalError, UnsupportedError
-from pdekit.fokker_planck.networks.flow_density import FlowDensity, ProbabilityFlow
+from pdekit.fokker_planck.networks.flow_density import FlowDensity, ProbabilityFlow, steps
 from pdekit.fokker_planck.networks.learned import LearnedScore
 from pdekit.fokker_planck.networks.mixture import followed
 from pdekit.fokker_planck.networks.options import LearningMethod
 from pdekit.fokker_planck.networks.paths import Paths, additive_noise, check_problem, transient_paths
-from pdekit.fokker_planck.networks.pathwise import Snapshot, carried, steps
+from pdekit.fokker_planck.networks.pathwise import Snapshot, carried
 from pdekit.fokker_planck.networks.regression import network, noise_scaled, regressed, standardised
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
@@ -91,7 +91,9 @@ class Flow(LearningMethod):
         flow = ProbabilityFlow(paths.drift, noise, model)
         if self.rounds:
             mismatches.append(_mismatch(model, self._particles(problem, paths, flow, self.rounds)))
-        found = [FlowDensity(flow, problem.law, problem.t0, float(t), paths.at(t).x.cpu().numpy()) for t in times]
+        found = [
+            FlowDensity(flow, problem.law, problem.t0, float(t), paths.at(t).x.cpu().numpy()).checked() for t in times
+        ]
         notes: dict[str, Any] = {"mixture of": len(mixture.mixtures[-1].weights)}
         if mismatches:
             notes["score off its own flow's by"] = " then ".join(f"{m:.3g}" for m in mismatches)
@@ -104,7 +106,8 @@ class Flow(LearningMethod):
             NumericalError: If they run away.
         """
         times = np.array([problem.t0, *(s.t for s in paths.snapshots)])
-        between = int(np.ceil(steps(flow.drift, times[0], times[-1], paths.snapshots[-1].x) / len(times)))
+        ends = paths.snapshots[0].x.cpu(), paths.snapshots[-1].x.cpu()
+        between = int(np.ceil(steps(flow, (problem.t0, float(times[-1])), ends) / len(times)))
         if self.progress is not None:
             self.progress("following the flow", 0.0)
         try:
@@ -116,8 +119,9 @@ class Flow(LearningMethod):
 def _mismatch(model: LearnedScore, particles: list[Snapshot]) -> float:
     """E|s - S|^2 / E|S|^2 at the last time, S along the flow that s makes."""
     last = particles[-1]
-    off = (model.score(last.t, last.x) - last.s).square().sum()
-    return float(off / last.s.square().sum())
+    width = last.x.std(0)
+    off = ((model.score(last.t, last.x) - last.s) * width).square().sum()
+    return float(off / (last.s * width).square().sum())
 
 
 def _diverged(round_: int, why: str) -> NumericalError:

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,22 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pdekit.errors import NumericalError
 from pdekit.flows import CNF
 from pdekit.fokker_planck.density import Density, Quadrature
 from pdekit.fokker_planck.law import Law
 from pdekit.fokker_planck.networks.drift import Drift
 from pdekit.fokker_planck.networks.learned import LearnedScore
 from pdekit.fokker_planck.networks.noise import AdditiveNoise
+from pdekit.fokker_planck.networks.rates import greatest_rate
 from pdekit.nets import HollowNet
 from pdekit.ode import Fixed
 from pdekit.operators import divergence
 
 _SAME = 1e-9
-_STEP, _FEWEST = 0.5, 16  # of the flow: times the greatest rate of the drift
+_STEP, _FEWEST, _MOST = 0.5, 16, 5000  # of the flow: times its greatest rate
+_DRAWN = 1000
+_AWAY, _WIDER = 0.3, 1.4  # of means, in standard deviations, and of these: more is no density of the equation
 
 
 class ProbabilityFlow:
@@ -34,9 +39,9 @@ class ProbabilityFlow:
 
     def __init__(self, drift: Drift, noise: AdditiveNoise, score: LearnedScore) -> None:
         # In double precision: in single a state's velocity depends on how many others go through the network with it.
-        net = deepcopy(score.net).double()
+        net = deepcopy(score.net).double().cpu()
         self.drift, self.noise = drift, noise
-        self.model = LearnedScore(net, score.times, score.mixture, score.coordinates)
+        self.model = LearnedScore(net, score.times, score.mixture.to("cpu"), score.coordinates.to("cpu"))
         self.model.share = score.share
         self.hollow = isinstance(net, HollowNet)
         self._trace: Any = divergence(net, full_output=True) if self.hollow else None
@@ -88,6 +93,22 @@ class ProbabilityFlow:
     def _spread(self, t: Any, z: Tensor) -> Tensor:
         """L^-1 D L^-T c(t, z), whose divergence by z is tr(D grad s)."""
         return self.model.net(t, z) @ self._matrix
+
+
+def steps(flow: ProbabilityFlow, ends: tuple[float, float], states: tuple[Tensor, Tensor]) -> int:
+    """How many steps the flow needs, from the states at both ends of the time.
+
+    Raises:
+        NumericalError: If they are too many.
+    """
+    rate = max(greatest_rate(lambda x, t=t: flow(t, x), some) for t, some in zip(ends, states, strict=True))
+    count = int(np.ceil((ends[1] - ends[0]) * rate / _STEP)) + _FEWEST if np.isfinite(rate) else _MOST + 1
+    if count > _MOST:
+        raise NumericalError(
+            f"The probability flow is too fast for {_MOST:,} steps, as it is after a narrow start: use "
+            'Score(network="potential").'
+        )
+    return count
 
 
 class Start(Distribution):
@@ -145,22 +166,53 @@ class FlowDensity(Density):
         """One."""
         return 1.0
 
-    @property
+    @cached_property
+    def _start(self) -> Tensor:
+        return self.law.sample(_DRAWN, torch.Generator().manual_seed(0))
+
+    @cached_property
     def cnf(self) -> CNF:
         """The flow as a distribution."""
         span = self.time - self.t0
-        rate = self.flow.drift.stiffness(self.time, torch.as_tensor(self.paths))
-        control = Fixed(span / (np.ceil(span * rate / _STEP) + _FEWEST))  # one time for all states
+        control = Fixed(span / steps(self.flow, (self.t0, self.time), (self._start, torch.as_tensor(self.paths))))
         times = (self.t0, self.time)
         return CNF(self.flow, Start(self.law), self.flow.with_divergence, times=times, control=control)
+
+    def checked(self) -> "FlowDensity":
+        """Itself, if it carries the start to where the simulated paths are.
+
+        Raises:
+            NumericalError: If it does not.
+        """
+        found, paths = self.cnf.carried(self._start).numpy(), self.paths
+        width = paths.std(0)
+        away, wider = np.abs(found.mean(0) - paths.mean(0)) / width, found.std(0) / width
+        good = (away < _AWAY) & (wider < _WIDER) & (wider > 1 / _WIDER)
+        if not good.all():
+            i = int(np.argmin(good))
+            theirs, its = (f"{x[:, i].mean():.4g} +- {x[:, i].std():.4g}" for x in (paths, found))
+            raise NumericalError(
+                f"At t = {self.time:g} the learned flow is not where simulated paths are: state {i + 1} is "
+                f"at {its}, on paths at {theirs}. Give more paths, snapshots and steps of training, or use "
+                'Score(network="potential").'
+            )
+        return self
 
     def log_values(self, x: np.ndarray) -> np.ndarray:
         """See `Density`.
 
         Raises:
-            NumericalError: If the way back fails: with a drift that grows faster than linearly it pushes outwards.
+            NumericalError: If the way back fails: a drift that contracts strongly pushes outwards on it.
         """
-        return self.cnf.log_prob(torch.as_tensor(x)).numpy() if len(x) else np.zeros(0)
+        if not len(x):
+            return np.zeros(0)
+        try:
+            return self.cnf.log_prob(torch.as_tensor(x)).numpy()
+        except NumericalError as cause:
+            raise NumericalError(
+                "Followed back from some of these states, the flow grows beyond every bound: what the score lacks "
+                'there is blown up where the drift contracts. Use Score(network="potential").'
+            ) from cause
 
     def score_values(self, x: np.ndarray) -> np.ndarray:
         """The learned score."""
@@ -180,4 +232,4 @@ def _one(t: Any) -> float:
     return float(t if not isinstance(t, Tensor) else t.reshape(-1)[0])
 
 
-__all__ = ["FlowDensity", "ProbabilityFlow", "Start"]
+__all__ = ["FlowDensity", "ProbabilityFlow", "Start", "steps"]

@@ -17,7 +17,7 @@ _ROWS = 20_000  # evaluated at a time
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """z = L(t)^-1 (x - m(t)), with m and L interpolated between times.
+    """z = L(t)^-1 (x - m(t)), with m and L L^T interpolated between times.
 
     Args:
         centers: m, (k, d).
@@ -27,12 +27,16 @@ class Coordinates:
     centers: Tensor
     factors: Tensor
 
+    def to(self, device: str) -> "Coordinates":
+        """The same elsewhere."""
+        return Coordinates(self.centers.to(device), self.factors.to(device))
+
     def at(self, when: Between) -> tuple[Tensor, Tensor]:
         """m, (d,), and L, (d, d)."""
         centers, factors = self.centers, self.factors
         return (
             when.mixed(centers[when.before], centers[when.after]),
-            when.mixed(factors[when.before], factors[when.after]),
+            when.mixed_factors(factors[when.before], factors[when.after]),
         )
 
     def to_z(self, when: Between, x: Tensor) -> Tensor:

@@ -157,14 +157,14 @@ def _distance(mixture: Mixture, snapshot: Cloud, count: int) -> float:
     """The mean square of what its score misses of the paths'; without these, one over the geometric mean of q."""
     x = snapshot.x[:count]
     if isinstance(snapshot, Snapshot):
-        return float((mixture.score(x) - snapshot.s[:count]).square().mean())
+        return float(((mixture.score(x) - snapshot.s[:count]) * x.std(0)).square().mean())
     width = x.std(0).log().sum()  # so that it is a moderate number
     return float((-mixture.log_values(x).mean() - width).exp())
 
 
 @dataclass(frozen=True, eq=False)
 class MovingMixture:
-    """Mixtures with the same number of components at several times; between two of them parameters are interpolated.
+    """Mixtures of as many components at several times; between these weights, means and covariances are interpolated.
 
     Args:
         mixtures: One for each time.
@@ -172,10 +172,15 @@ class MovingMixture:
 
     mixtures: tuple[Mixture, ...]
 
+    def to(self, device: str) -> "MovingMixture":
+        """The same elsewhere."""
+        return MovingMixture(tuple(Mixture(*(part.to(device) for part in vars(m).values())) for m in self.mixtures))
+
     def at(self, when: Between) -> Mixture:
         """The mixture at a time."""
         a, b = self.mixtures[when.before], self.mixtures[when.after]
-        return Mixture(*(when.mixed(p, q) for p, q in zip(vars(a).values(), vars(b).values(), strict=True)))
+        factors = when.mixed_factors(a.factors, b.factors)
+        return Mixture(when.mixed(a.weights, b.weights), when.mixed(a.means, b.means), factors)
 
 
 def followed(snapshots: Sequence[Cloud], seed: int, most: int) -> MovingMixture:

@@ -6,7 +6,7 @@ dm = L a, and its covariance C = L L^T by dC = 2 L B L^T. With z = L^-1 (x - m) 
     d_t log q = sum_j r_j (b_j + a_j . z_j + z_j^T B_j z_j - tr B_j) - sum_j w_j b_j,
 
 which is linear in the rates. At every time they are the least squares of d_t log q - (L* q) / q under q itself. Where
-the true law stays such a mixture, as under a linear drift, nothing is left.
+the true law stays such a mixture, as under a linear drift, next to nothing is left.
 
 Source: W. Anderson and M. Farazmand, Fisher information and shape-morphing modes for solving the Fokker-Planck equation
 in higher dimensions, Applied Mathematics and Computation 467 (2024), arXiv 2306.03749; J. Bruna, B. Peherstorfer and E.

@@ -8,6 +8,16 @@ from pdekit.fokker_planck.statement import Statement
 from pdekit.operators.convention import to_ito
 
 _SAME = 1e-9
+_SINGULAR = 1e-10
+
+
+def definite(covariance: Tensor) -> bool:
+    """Whether matrices (..., d, d) have no direction without variance, whatever the units of the states."""
+    size = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    if not bool((size > 0).all()):
+        return False
+    correlation = covariance / (size[..., :, None] * size[..., None, :])
+    return bool(torch.linalg.eigvalsh(correlation).min() > _SINGULAR)
 
 
 class AdditiveNoise:
@@ -46,4 +56,4 @@ class AdditiveNoise:
         return 0.5 * g @ g.T
 
 
-__all__ = ["AdditiveNoise"]
+__all__ = ["AdditiveNoise", "definite"]

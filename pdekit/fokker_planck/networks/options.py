@@ -1,5 +1,7 @@
 """What all methods with networks can be told."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -10,6 +12,7 @@ from pdekit.fokker_planck.method import DensityMethod
 from pdekit.fokker_planck.networks.training import Progress, Training
 
 _TRAINING = Training()
+_POOR = 0.5  # relative error
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,13 +47,21 @@ class LearningMethod(DensityMethod):
             value = getattr(self, name)
             if not (isinstance(value, int) and not isinstance(value, bool) and value >= least):
                 raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+        units = self.hidden
+        if not (isinstance(units, tuple | list) and units and all(type(n) is int and n >= 1 for n in units)):
+            raise InputError(f"hidden must be whole numbers of units such as (64, 64), got {units!r}.")
+        object.__setattr__(self, "hidden", tuple(units))
+        if self.progress is not None and not callable(self.progress):
+            raise InputError(f"progress must be a function (what, share), got {self.progress!r}.")
         if not isinstance(self.training, Training):
             raise InputError(f"training must be Training(...), got {self.training!r}.")
         if isinstance(self.seed, bool) or not (isinstance(self.seed, int) and 0 <= self.seed < 2**62):
             raise InputError(f"seed must be a whole number from 0 to 2^62, got {self.seed!r}.")
         try:
+            if not isinstance(self.device, str):
+                raise TypeError
             torch.zeros(1, device=self.device)
-        except (RuntimeError, AssertionError) as cause:
+        except (RuntimeError, AssertionError, TypeError) as cause:
             raise InputError(f'device must be one that torch has here, such as "cpu", got {self.device!r}.') from cause
 
     def _generator(self, k: int) -> torch.Generator:
@@ -61,6 +72,18 @@ class LearningMethod(DensityMethod):
     def _tell(self, share: float) -> None:
         if self.progress is not None:
             self.progress("simulating", share)
+
+    @staticmethod
+    def _warn(errors: Sequence[float | None]) -> None:
+        """Say so if an error was measured and is large, or could not be measured."""
+        worst = max((np.inf if e is None else e for e in errors), default=0.0)
+        if worst > _POOR:
+            told = f"is {worst:.2g}" if np.isfinite(worst) else "can't be told, which mostly means that it is large"
+            warnings.warn(
+                f"The relative error of this density {told}. Give more paths, snapshots, components or steps of "
+                "training, or use another method, and look at the solution's notes.",
+                stacklevel=5,
+            )
 
     @property
     def _key(self) -> str:

@@ -12,7 +12,7 @@ from pdekit.errors import InputError, NumericalError, UnsupportedError
 from pdekit.fokker_planck.law import Samples
 from pdekit.fokker_planck.monte_carlo import MonteCarlo
 from pdekit.fokker_planck.networks.drift import Drift
-from pdekit.fokker_planck.networks.noise import AdditiveNoise
+from pdekit.fokker_planck.networks.noise import AdditiveNoise, definite
 from pdekit.fokker_planck.networks.pathwise import Cloud, Snapshot, first_score, follow
 from pdekit.fokker_planck.statement import Statement
 from pdekit.operators.convention import to_ito
@@ -23,8 +23,8 @@ Targets = Literal["pathwise", "implicit", "denoising"]
 
 _PROBES = 100
 _FEWEST = 1000
+_EARLY = 4  # snapshots between the start and the first of the others
 _LAST = 0.05  # of denoising, the last step: times the greatest rate of the drift
-_SINGULAR = 1e-10
 _OFF = 8.0  # standard errors of Stein's identity
 
 
@@ -75,8 +75,8 @@ def transient_paths(
 ) -> Paths:
     """Paths from the initial law, with snapshots at times and between, and at the start if it has a density."""
     drift, noise = Drift.of(problem), additive_noise(problem)
-    found = follow(drift, noise, problem.law, _every(problem.t0, times, snapshots), count, generator, tell)
-    found = _from_start(problem, _checked(found), generator)
+    found = follow(drift, noise, problem.law, _every(problem, times, snapshots), count, generator, tell)
+    found = _from_start(problem, _checked(found), generator.initial_seed() + 1)
     return Paths(drift, found, float(times[-1] - problem.t0))
 
 
@@ -93,12 +93,17 @@ def settled_paths(problem: Statement, snapshots: int, count: int, generator: tor
     found = follow(drift, noise, Samples(start), times, count, generator, tell)
     dim = start.shape[1]
     # States of one path stay together: rows that are held back later are then of other paths.
-    x, s = (torch.stack([getattr(f, name) for f in found], 1).reshape(-1, dim) for name in ("x", "s"))
-    return Paths(drift, _checked([Snapshot(problem.t0, x, s)]), duration)
+    x, s = (torch.stack([getattr(f, name) for f in _checked(found)], 1).reshape(-1, dim) for name in ("x", "s"))
+    return Paths(drift, [Snapshot(problem.t0, x, s)], duration)
 
 
 def simulated_paths(
-    problem: Statement, times: np.ndarray | None, targets: Targets, options: tuple[int, int, int], tell: Tell
+    problem: Statement,
+    times: np.ndarray | None,
+    targets: Targets,
+    options: tuple[int, int, int],
+    device: str,
+    tell: Tell,
 ) -> Paths:
     """Paths of any noise, without scores, or with those of a last step: see `Score`.
 
@@ -107,6 +112,7 @@ def simulated_paths(
         times: When, or None at equilibrium.
         targets: "implicit" or "denoising".
         options: Paths, snapshots and the seed.
+        device: Where the states go.
         tell: Progress.
     """
     count, snapshots, seed = options
@@ -115,13 +121,13 @@ def simulated_paths(
     if times is None:
         states, span = MonteCarlo(count * snapshots, seed=seed).equilibrium(problem)
         every, clouds = np.array([problem.t0]), [states]
-        step = _LAST / drift.stiffness(problem.t0, torch.as_tensor(states))
+        step = _LAST / max(drift.stiffness(problem.t0, torch.as_tensor(states)), 1 / span)
         before = every
     else:
-        every, span = _every(problem.t0, times, snapshots)[1:], float(times[-1] - problem.t0)
+        every, span = _every(problem, times, snapshots)[1:], float(times[-1] - problem.t0)
         probe = MonteCarlo(_FEWEST, seed=seed).simulated(problem, times[-1:])[0]
         rate = drift.stiffness(float(times[-1]), torch.as_tensor(probe))
-        step = min(_LAST / rate, 0.5 * float(np.diff(every, prepend=problem.t0).min()))
+        step = min(_LAST / max(rate, 1 / span), 0.5 * float(np.diff(every, prepend=problem.t0).min()))
         before = every - step if targets == "denoising" else every
         clouds = MonteCarlo(count, seed=seed).simulated(problem, before)
     tell(1.0)
@@ -132,7 +138,9 @@ def simulated_paths(
             stepped(problem.sde, float(a), cloud.x, float(b - a) if times is not None else step, generator)
             for a, b, cloud in zip(before, every, found, strict=True)
         ]
-    return Paths(drift, found, span)
+    if times is not None:
+        found = _from_start(problem, found, seed + 1)
+    return Paths(drift, [cloud.to(device) for cloud in found], span)
 
 
 def stepped(sde: SDE, t: float, x: Tensor, h: float, generator: torch.Generator) -> Snapshot:
@@ -146,27 +154,32 @@ def stepped(sde: SDE, t: float, x: Tensor, h: float, generator: torch.Generator)
         f, g = ito.drift(t, x), ito.diffusion(t, x)
     g = (torch.diag_embed(g) if ito.noise_type == "diagonal" else g) * h**0.5
     n = g @ g.mT
-    if float(torch.linalg.cond(n).max()) > 1 / _SINGULAR:
+    if not definite(n):
         raise UnsupportedError('Score(targets="denoising") needs noise in every state: use targets="implicit".')
     xi = (g @ torch.randn(*g.shape[:-2], g.shape[-1], 1, generator=generator, dtype=x.dtype))[..., 0]
     return Snapshot(t + h, x + f * h + xi, -torch.linalg.solve(n, xi))
 
 
-def _from_start(problem: Statement, found: list[Snapshot], generator: torch.Generator) -> list[Snapshot]:
+def _from_start(problem: Statement, found: Sequence[Cloud], seed: int) -> Sequence[Cloud]:
     """With the start before them if it has a density: otherwise what they tell is extrapolated to it."""
     if not problem.law.has_density:
         return found
-    x = problem.law.sample(len(found[0].x), torch.Generator().manual_seed(generator.initial_seed() + 1))
-    s = first_score(problem.law, x)[0]
-    return [Snapshot(problem.t0, x.to(found[0].x), s.to(found[0].x)), *found]
+    like = found[0].x
+    x = problem.law.sample(len(like), torch.Generator().manual_seed(seed))
+    if not isinstance(found[0], Snapshot):
+        return [Cloud(problem.t0, x.to(like)), *found]
+    return [Snapshot(problem.t0, x.to(like), first_score(problem.law, x)[0].to(like)), *found]
 
 
-def _every(t0: float, times: np.ndarray, snapshots: int) -> np.ndarray:
-    """The start, the times, and others between."""
+def _every(problem: Statement, times: np.ndarray, snapshots: int) -> np.ndarray:
+    """The start, the times, and others between: close together after a start with a density, which may be narrow."""
+    t0 = problem.t0
     grid = np.linspace(t0, times[-1], snapshots + 1)
     spacing = grid[1] - grid[0]
     between = [t for t in grid[1:] if np.abs(times - t).min() > 0.25 * spacing]
-    return np.concatenate([[t0], np.sort(np.concatenate([between, times]))])
+    later = np.sort(np.concatenate([between, times]))
+    early = t0 + (later[0] - t0) / 2.0 ** np.arange(_EARLY, 0, -1) if problem.law.has_density else []
+    return np.concatenate([[t0], early, later])
 
 
 def additive_noise(problem: Statement) -> AdditiveNoise:

@@ -14,9 +14,9 @@ a start without a density S = 0 and K = N^-1.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor
 from pdekit.errors import NumericalError, UnsupportedError
 from pdekit.fokker_planck.law import Law
 from pdekit.fokker_planck.networks.drift import Drift
-from pdekit.fokker_planck.networks.noise import AdditiveNoise
+from pdekit.fokker_planck.networks.noise import AdditiveNoise, definite
 
 _STEP = 0.35  # times the greatest rate of the drift
 _FEWEST = 8  # steps between two snapshots
@@ -45,6 +45,11 @@ class Cloud:
 
     t: float
     x: Tensor
+
+    def to(self, device: str) -> Self:
+        """The same elsewhere."""
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "t"}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,9 +178,10 @@ def _diffused(
     z = torch.randn(len(x), g.shape[1], generator=generator, dtype=x.dtype, device=x.device)
     xi, n = z @ g.T, g @ g.T
     if not scouts:
-        if float(torch.linalg.cond(n)) > 1 / _SINGULAR:
+        if not definite(n):
             raise UnsupportedError(
-                "A start without a density needs noise in every state: start from a distribution, or use Grid()."
+                "A start without a density needs noise in every state: start from a narrow normal law around it, or "
+                "use Grid() in up to three dimensions."
             )
         return x + xi, -torch.linalg.solve(n, xi.T).T
     w = s @ n + xi

@@ -12,7 +12,7 @@ from pdekit.errors import UnsupportedError
 from pdekit.fokker_planck.networks.between import Times
 from pdekit.fokker_planck.networks.learned import Coordinates, LearnedScore
 from pdekit.fokker_planck.networks.mixture import MovingMixture
-from pdekit.fokker_planck.networks.noise import AdditiveNoise
+from pdekit.fokker_planck.networks.noise import AdditiveNoise, definite
 from pdekit.fokker_planck.networks.options import LearningMethod
 from pdekit.fokker_planck.networks.pathwise import Cloud, Snapshot
 from pdekit.fokker_planck.networks.training import train
@@ -20,9 +20,8 @@ from pdekit.nets import MLP, Field, HollowNet, MaskedConditioner
 
 Kind = Literal["potential", "mlp", "hollow"]
 
-_HELD = 0.05  # of the paths, for the loss that is reported
+HELD = 0.05  # of the paths, for the loss that is reported
 _ROWS = 20_000
-_SINGULAR = 1e-8
 
 
 def standardised(snapshots: Sequence[Cloud]) -> Coordinates:
@@ -40,7 +39,7 @@ def noise_scaled(snapshots: Sequence[Cloud], noise: AdditiveNoise) -> Coordinate
     factors = []
     for s in snapshots:
         d = noise.tensor(s.t).to(s.x)
-        if float(torch.linalg.cond(d)) > 1 / _SINGULAR:
+        if not definite(d):
             raise UnsupportedError("Hollow networks need noise in every state, here D is singular: use Score().")
         factor = torch.linalg.cholesky(d)
         spread = torch.linalg.solve_triangular(factor, (s.x - s.x.mean(0)).T, upper=False).std()
@@ -127,7 +126,7 @@ def _split(snapshots: Sequence[Cloud], model: LearnedScore) -> tuple[Rows, Rows]
         score = s.s if isinstance(s, Snapshot) else torch.zeros_like(s.x)
         target = ((score - model.mixture.at(when).score(s.x)) @ model.coordinates.at(when)[1]).float()
         parts.append((torch.full_like(target[:, :1], when.scaled), model.coordinates.to_z(when, s.x).float(), target))
-    held = max(1, int(_HELD * len(snapshots[0].x)))
+    held = max(1, int(HELD * len(snapshots[0].x)))
     seen = zip(*(tuple(a[:-held] for a in part) for part in parts), strict=True)
     last = zip(*(tuple(a[-held:] for a in part) for part in parts), strict=True)
     return Rows(*map(torch.cat, seen)), Rows(*map(torch.cat, last))
@@ -143,4 +142,4 @@ def _held(model: LearnedScore, rows: Rows, implicit: bool) -> tuple[float, float
     return size / len(rows.z), gain / len(rows.z)
 
 
-__all__ = ["Kind", "network", "noise_scaled", "regressed", "standardised"]
+__all__ = ["HELD", "Kind", "network", "noise_scaled", "regressed", "standardised"]

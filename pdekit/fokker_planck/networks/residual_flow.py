@@ -163,7 +163,7 @@ def trained_flow(
 
     key = f"residual; {method._key}"
     train(net, loss, method.training, seed=method.seed, what="the residual", progress=method.progress, key=key)
-    return deepcopy(net).double()
+    return deepcopy(net).double().cpu()
 
 
 __all__ = ["ConditionalFlow", "ConditionalFlowDensity", "trained_flow"]

@@ -23,7 +23,7 @@ from pdekit.fokker_planck.networks.paths import (
     transient_paths,
 )
 from pdekit.fokker_planck.networks.potential_density import PotentialDensity, normalised
-from pdekit.fokker_planck.networks.regression import Kind, network, noise_scaled, regressed, standardised
+from pdekit.fokker_planck.networks.regression import HELD, Kind, network, noise_scaled, regressed, standardised
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
 
@@ -85,7 +85,7 @@ class Score(LearningMethod):
         """See `FokkerPlanckProblem.solve`.
 
         Raises:
-            UnsupportedError: If the problem has sides, or noise that depends on the state.
+            UnsupportedError: If the problem has sides; with pathwise targets, if noise depends on the state.
             NumericalError: If paths explode, or the training diverges.
         """
         check_problem(problem, times, "Score")
@@ -103,7 +103,9 @@ class Score(LearningMethod):
         notes = {"mixture of": len(mixture.mixtures[-1].weights), "loss": loss}
         if self.network != "potential":
             flow = ProbabilityFlow(paths.drift, additive_noise(problem), model)
-            flows = [FlowDensity(flow, problem.law, problem.t0, float(t), _numbers(paths.at(t).x)) for t in times]
+            flows = [
+                FlowDensity(flow, problem.law, problem.t0, float(t), _numbers(paths.at(t).x)).checked() for t in times
+            ]
             return DensitySolution(problem, repr(self), times, flows, notes)
         densities = []
         for t in times:
@@ -111,6 +113,7 @@ class Score(LearningMethod):
             if self.check and problem.law.has_density:
                 density = self._checked(problem, density, initial_density(problem), float(t), settled=False)
             densities.append(density)
+        self._warn([d.error for d in densities if d.deviation is not None])
         return DensitySolution(problem, repr(self), times, densities, notes | _told(densities))
 
     def stationary(self, problem: Statement) -> DensitySolution:
@@ -126,13 +129,19 @@ class Score(LearningMethod):
         density = normalised(model, snapshot.t, snapshot.x, self._generator(2))
         if self.check:
             density = self._checked(problem, density, density.log_at, problem.t0 + paths.span, settled=True)
+        self._warn([density.error] if density.deviation is not None else [])
         notes = {"mixture of": len(mixture.mixtures[-1].weights), "loss": loss} | _told([density])
         return DensitySolution(problem, repr(self), None, [density], notes)
+
+    def _held(self, paths: np.ndarray) -> np.ndarray:
+        """Some that had no part in the training, of many paths: at equilibrium the states of one stand together."""
+        rows = np.linspace(len(paths) * (1 - HELD), len(paths) - 1, _LAST).astype(int)
+        return paths[np.unique(rows)]
 
     def _paths(self, problem: Statement, times: np.ndarray | None) -> Paths:
         if self.targets != "pathwise":
             options = (self.paths, self.snapshots, self.seed)
-            return simulated_paths(problem, times, self.targets, options, self._tell)
+            return simulated_paths(problem, times, self.targets, options, self.device, self._tell)
         if times is None:
             return settled_paths(problem, self.snapshots, self.paths, self._generator(1), self._tell)
         return transient_paths(problem, times, self.snapshots, self.paths, self._generator(1), self._tell)
@@ -146,13 +155,15 @@ class Score(LearningMethod):
         settled: bool,
     ) -> PotentialDensity:
         """With its deviation at some of the paths that were held back."""
-        held = torch.as_tensor(density.paths[-_LAST:]).to(density.weights)
+        held = torch.as_tensor(self._held(density.paths)).to(density.weights)
         first = held if settled else problem.law.sample(_LAST, torch.Generator().manual_seed(0))
         exact = density.doubled()  # the operators compare derivatives in time with differences of these values
         if self.progress is not None:
             self.progress("measuring the error", 0.0)
         ends, states = (problem.t0, end), (first.to(held), held)
-        return replace(density, deviation=measured(problem, exact.log_density, start, ends, states, self._generator(3)))
+        knots = density.model.times.known
+        found = measured(problem, exact.log_density, start, ends, states, knots, self._generator(3))
+        return replace(density, deviation=found)
 
 
 def _check_start(problem: Statement, kind: str) -> None:

@@ -31,7 +31,8 @@ class Training:
         steps: How many.
         batch: Rows in each.
         rate: The highest rate.
-        checkpoint: A file that keeps the state of the training: the same call goes on where it stopped.
+        checkpoint: A file that keeps the state of the training, every 30 seconds and when it is interrupted: the same
+            call goes on where it stopped, and ends as if it had not. Another problem or method is refused.
         seconds: Stop after this time at the latest, with the rate brought down to zero by then.
 
     Raises:
@@ -49,6 +50,10 @@ class Training:
             value = getattr(self, name)
             if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
                 raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
+        if self.checkpoint is not None and not isinstance(self.checkpoint, str | Path):
+            raise InputError(f"checkpoint must be the path of a file, got {self.checkpoint!r}.")
+        if self.checkpoint is not None and not Path(self.checkpoint).absolute().parent.is_dir():
+            raise InputError(f"checkpoint={str(self.checkpoint)!r}: there is no such folder. Make it first.")
         for name in ("rate", "seconds"):
             value = getattr(self, name)
             if name == "seconds" and value is None:
@@ -109,38 +114,45 @@ def train(
     done, spent, usual = state.restored()
     steps, losses, sums, lowest = [], [], [], np.inf
     begun = kept = time.monotonic()
-    for step in range(done, options.steps):
-        share = step / options.steps
-        if options.seconds is not None:
-            share = max(share, (spent + time.monotonic() - begun) / options.seconds)
-        if share >= 1:
-            break
-        rate = options.rate * min(1.0, (step + 1) / _WARM) * 0.5 * (1 + np.cos(np.pi * share))
-        optimizer.param_groups[0]["lr"] = rate
-        # A generator for each step, so that a resumed training sees the batches that it would have seen.
-        seeds = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)
-        value = loss(torch.Generator(device).manual_seed(int(seeds[0] >> 2)))
-        optimizer.zero_grad()
-        value.backward()
-        usual = _clip(net, usual)
-        optimizer.step()
-        sums.append(value.detach())
-        if len(sums) * _RECORDS >= options.steps or step + 1 == options.steps:
-            mean = float(torch.stack(sums).mean())
-            lowest = min(lowest, abs(mean))
-            if not np.isfinite(mean) or (step > _WARM and mean > _DIVERGED * (lowest + 1)):
-                raise NumericalError(
-                    f"The training of {what} diverged: its loss was {mean:.3g} after {step + 1} steps. Give a smaller "
-                    "rate, or another method."
-                )
-            steps.append(step + 1)
-            losses.append(mean)
-            sums = []
-            if progress is not None:
-                progress(f"{what}, loss {mean:.4g}", max(share, (step + 1) / options.steps))
-        if time.monotonic() - kept > _EVERY:
-            state.keep(step + 1, spent + time.monotonic() - begun, usual)
-            kept = time.monotonic()
+    whole, reached = True, done  # whether parameters belong to a finished step, and to which
+    try:
+        for step in range(done, options.steps):
+            share = step / options.steps
+            if options.seconds is not None:
+                share = max(share, (spent + time.monotonic() - begun) / options.seconds)
+            if share >= 1:
+                break
+            rate = options.rate * min(1.0, (step + 1) / _WARM) * 0.5 * (1 + np.cos(np.pi * share))
+            optimizer.param_groups[0]["lr"] = rate
+            # A generator for each step, so that a resumed training sees the batches that it would have seen.
+            seeds = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)
+            value = loss(torch.Generator(device).manual_seed(int(seeds[0] >> 2)))
+            optimizer.zero_grad()
+            value.backward()
+            usual, whole = _clip(net, usual), False
+            optimizer.step()
+            whole, reached = True, step + 1
+            sums.append(value.detach())
+            if len(sums) * _RECORDS >= options.steps or step + 1 == options.steps:
+                mean = float(torch.stack(sums).mean())
+                lowest = min(lowest, abs(mean))
+                if not np.isfinite(mean) or (step > _WARM and mean > _DIVERGED * (lowest + 1)):
+                    raise NumericalError(
+                        f"The training of {what} diverged: its loss was {mean:.3g} after {step + 1} steps. Give a "
+                        "smaller rate, or another method."
+                    )
+                steps.append(step + 1)
+                losses.append(mean)
+                sums = []
+                if progress is not None:
+                    progress(f"{what}, loss {mean:.4g}", max(share, (step + 1) / options.steps))
+            if time.monotonic() - kept > _EVERY:
+                state.keep(step + 1, spent + time.monotonic() - begun, usual)
+                kept = time.monotonic()
+    except KeyboardInterrupt:
+        if whole:
+            state.keep(reached, spent + time.monotonic() - begun, usual)
+        raise
     total = spent + time.monotonic() - begun
     state.keep(options.steps, total, usual)
     return History(np.array(steps), np.array(losses), total)

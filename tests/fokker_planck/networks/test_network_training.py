@@ -97,7 +97,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
 
 
 def test_a_checkpoint_needs_a_folder(tmp_path):
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="no such folder"):
         trained(Training(steps=2, checkpoint=tmp_path / "nowhere" / "kept"))
 
 

@@ -185,7 +185,9 @@ def test_a_plain_equation_gives_the_same_paths_as_symbols():
 def test_snapshots_lie_between_the_times_that_are_asked_for():
     problem = FokkerPlanckProblem(WELL, initial=Normal(0.2, 0.5), t0=1.0)
     paths = transient_paths(problem, np.array([1.49, 2.0]), 4, 1000, torch.Generator(), lambda share: None)
-    assert [s.t for s in paths.snapshots] == pytest.approx([1.0, 1.25, 1.49, 1.75, 2.0])
+    assert [s.t for s in paths.snapshots] == pytest.approx(
+        [1.0, *(1 + 0.25 / 2.0**k for k in (4, 3, 2, 1)), 1.25, 1.49, 1.75, 2.0]
+    )
     assert paths.at(1.49).t == 1.49
     assert paths.span == 1.0
     x = paths.snapshots[0].x

@@ -175,7 +175,7 @@ def test_a_mixture_is_carried_by_the_probability_flow(kind):
     found, exact = problem.solve([0.6], method), exact_mixture(0.6)
     x = exact.draw(300, np.random.default_rng(0))
     off = found.log_pdf(0.6, x).numpy() - exact.log_values(x)
-    assert np.sqrt(np.mean(off**2)) < 0.06
+    assert np.sqrt(np.mean(off**2)) < 0.08
     scores = found.score(0.6, x).numpy() - exact.score_values(x)
     assert np.sqrt(np.mean(scores**2) / np.mean(exact.score_values(x) ** 2)) < 0.1
     y = found.sample(4000, 0.6, seed=1)
