@@ -1,5 +1,6 @@
 """The continuous normalising flow: a base law carried along by a velocity field, with its density."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -76,7 +77,7 @@ class CNF(Distribution):
                 f"{base!r}."
             )
         t0, t1 = (float(t) for t in times)
-        if not t0 != t1:
+        if not (t0 != t1 and math.isfinite(t0) and math.isfinite(t1)):
             raise InputError(f"times must be two different numbers, got {times!r}.")
         self.field, self.base, self.trace, self.times = field, base, trace, (t0, t1)
         self._options = {"method": method, "rtol": rtol, "atol": atol, "control": control}
@@ -96,6 +97,8 @@ class CNF(Distribution):
             NumericalError: If the way back fails, for example because v pushes outwards too fast there.
         """
         dim = self.event_shape[0]
+        if not isinstance(value, Tensor):
+            raise InputError(f"x must be a tensor of states (*batch, {dim}), got {type(value).__name__}.")
         if value.ndim == 0 or value.shape[-1] != dim:
             raise InputError(f"x must be states (*batch, {dim}), got shape {tuple(value.shape)}.")
         x = value.reshape(-1, dim)
@@ -108,7 +111,7 @@ class CNF(Distribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Samples (*sample_shape, d) that gradients pass through to the field's parameters."""
-        start = self.base.rsample(torch.Size(sample_shape)) if self.base.has_rsample else self._drawn(sample_shape)
+        start = self.base.rsample(_shape(sample_shape)) if self.base.has_rsample else self._drawn(sample_shape)
         return self.carried(start)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -125,7 +128,7 @@ class CNF(Distribution):
         return moved.reshape(x.shape)
 
     def _drawn(self, sample_shape: Any) -> Tensor:
-        return self.base.sample(torch.Size(sample_shape))
+        return self.base.sample(_shape(sample_shape))
 
     def _directions(self, x: Tensor) -> Tensor | None:
         """Random directions for each state, (n, samples * d), where the trace is estimated from some."""
@@ -150,6 +153,16 @@ class CNF(Distribution):
 
     def __repr__(self) -> str:
         return f"CNF({type(self.field).__name__}, {self.base!r}, trace={self.trace!r}, times={self.times})"
+
+
+def _shape(sample_shape: Any) -> torch.Size:
+    try:
+        shape = torch.Size(sample_shape)
+    except TypeError as cause:
+        raise InputError(f"sample_shape must be a tuple such as (5,), got {sample_shape!r}.") from cause
+    if any(n < 0 for n in shape):
+        raise InputError(f"sample_shape must not be negative, got {tuple(shape)}.")
+    return shape
 
 
 __all__ = ["CNF"]

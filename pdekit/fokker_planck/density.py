@@ -87,12 +87,15 @@ class Density(ABC):
 
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
         """Samples (n, d) of what mass is left."""
-        if not (isinstance(n, int) and n >= 0):
-            raise InputError(f"n must be a whole number that is not negative, got {n!r}.")
+        for name, value in (("n", n), ("seed", seed)):
+            if isinstance(value, bool) or not (isinstance(value, int) and value >= 0):
+                raise InputError(f"{name} must be a whole number that is not negative, got {value!r}.")
         return torch.as_tensor(self.draw(n, np.random.default_rng(seed)))
 
     def expectation(self, function: Callable[[Tensor], Tensor]) -> Tensor:
         """The integral of function(x) p(x): function takes (n, d) and returns (n, ...)."""
+        if not callable(function):
+            raise InputError(f"expectation takes a function of states (n, d), got {function!r}.")
         found = self.quadrature()
         values = function(torch.as_tensor(found.states))
         if not isinstance(values, Tensor) or values.shape[:1] != (len(found.states),):

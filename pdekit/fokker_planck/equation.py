@@ -33,6 +33,8 @@ def at_points(sde: SDE, t: float, x: np.ndarray) -> Coefficients:
     Raises:
         NumericalError: If one is not finite.
     """
+    if not len(x):
+        return Coefficients(np.zeros(x.shape), np.zeros((*x.shape, x.shape[1])))
     parts = [_evaluate(sde, t, part) for part in np.array_split(x, max(1, -(-len(x) // _ROWS)))]
     found = Coefficients(np.concatenate([p.velocity for p in parts]), np.concatenate([p.tensor for p in parts]))
     for values, what in ((found.velocity, "drift"), (found.tensor, "diffusion")):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pdekit.fokker_planck.density_report import DensityReport
+    from pdekit.fokker_planck.marginal import Marginal
 
 _SAME = 1e-12
 
@@ -86,6 +87,10 @@ class DensitySolution:
     def sample(self, n: int, t: float | None = None, *, seed: int = 0) -> Tensor:
         """Samples (n, d) at a time."""
         return self.at(t).sample(n, seed=seed)
+
+    def marginal(self, *states: int, t: float | None = None) -> "Marginal":
+        """The density of one or two of the states at a time, whatever the others are: `marginal(0, 2, t=1.0)`."""
+        return self.at(t).marginal(*states)
 
     def moments(self, t: float | None = None) -> Moments:
         """Mean and covariance at a time."""

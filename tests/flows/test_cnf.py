@@ -201,3 +201,13 @@ def test_a_way_back_that_explodes_is_named():
     """dx/dt = -x^3: backwards x grows beyond every bound within 1 / (2 x^2)."""
     with pytest.raises(NumericalError):
         CNF(lambda t, x: -(x**3), standard()).log_prob(3 + X.abs())
+
+
+def test_what_makes_no_sense_is_refused():
+    base = MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
+    flow = CNF(lambda t, x: -x, base)
+    for call in (lambda: flow.sample(5), lambda: flow.sample((-1,)), lambda: flow.log_prob([[0.0, 0.0]])):
+        with pytest.raises(InputError):
+            call()
+    with pytest.raises(InputError, match="times"):
+        CNF(lambda t, x: -x, base, times=(0.0, float("nan")))

@@ -347,3 +347,16 @@ def test_films_that_make_no_sense_are_refused(well, ring, tmp_path):
     three = DensitySolution(well.problem, "exact", well.times, [Normal(np.zeros(3), np.eye(3))] * 2)
     with pytest.raises(UnsupportedError, match="one or two states"):
         three.animate(tmp_path / "a.gif")
+
+
+def test_small_questions_have_small_answers():
+    problem = pk.FokkerPlanckProblem(
+        pk.SymbolicSDE(["x", "y"], ["-x", "-y"], [["1", "0"], ["0", "1"]]), initial=[0.5, 0.0]
+    )
+    solution = problem.solve([1.0], pk.ClosedForm())
+    none = torch.zeros(0, 2, dtype=torch.float64)
+    assert solution.current(1.0, none).shape == (0, 2)
+    assert solution.marginal(1, t=1.0).pdf([[0.0]]).shape == (1,)
+    for call in (lambda: solution.sample(3, 1.0, seed=-1), lambda: solution.expectation(5, 1.0)):
+        with pytest.raises(InputError):
+            call()

@@ -268,7 +268,10 @@ def _density(problem: Statement, grids: list[Discretisation], masses: list[Masse
     measure = np.exp(fine.log_weight - fine.log_reference(fine.states, fine.coordinates))  # of a node, in x
     p = found.node_masses / measure
     if not np.isfinite(p).all():
-        raise NumericalError("The density on the grid is not finite.")
+        raise NumericalError(
+            "The density on this grid is not finite: from cell to cell it changes by more than numbers can hold, as "
+            "between far and deep wells. Give a narrower window=, or more cells=."
+        )
     smooth = all(single.smooth for single in masses)
     error = refined.error(measure * p**2, smooth=smooth, positive=positive, least=fine.least_error)
     return replace(found, error=error)
