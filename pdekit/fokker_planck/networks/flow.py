@@ -18,6 +18,7 @@ from pdekit.fokker_planck.statement import Statement
 
 _PARTICLES = 4000  # their scores do not scatter, so that a few are enough
 _WORSE = 4.0  # times the mismatch of the first round
+_NONE = 0.5  # of the score's square: no likeness is left
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,8 +84,9 @@ class Flow(LearningMethod):
         for k in range(self.rounds):
             particles = self._particles(problem, paths, ProbabilityFlow(paths.drift, noise, model), k)
             mismatches.append(_mismatch(model, particles))
-            if mismatches[-1] > _WORSE * mismatches[0]:
-                raise _diverged(k + 1, f"the mismatch went from {mismatches[0]:.3g} to {mismatches[-1]:.3g}")
+            if mismatches[-1] > min(_WORSE * mismatches[0], _NONE):
+                told = " then ".join(f"{m:.3g}" for m in mismatches)
+                raise _diverged(k + 1, f"of what its own flow makes of the score, the score misses a share of {told}")
             options = replace(self.training, steps=max(1, self.training.steps // 4), checkpoint=None)
             fewer = replace(self, training=options, seed=self.seed + k + 1)
             model, _ = regressed(fewer, net, particles, mixture, coordinates, f"round {k + 1}")

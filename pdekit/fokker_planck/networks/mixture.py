@@ -13,7 +13,7 @@ from pdekit.fokker_planck.networks.between import Between
 from pdekit.fokker_planck.networks.pathwise import Cloud, Snapshot
 
 _ROWS = 20_000  # evaluated at a time
-_FITTED = 20_000  # states
+_FITTED, _ALL = 20_000, 200_000  # states: to choose by, and in the end
 _HELD = 5_000
 _BETTER = 0.98
 _SIZES = (2, 3, 4, 6, 8, 12, 16)
@@ -150,7 +150,7 @@ def chosen(snapshot: Cloud, seed: int, most: int) -> Mixture:
             break
     if best is None:
         raise NumericalError("No normal law fits the paths.")
-    return fitted(snapshot.x, len(best.weights), seed, best, len(snapshot.x))
+    return fitted(snapshot.x, len(best.weights), seed, best, _ALL)
 
 
 def _distance(mixture: Mixture, snapshot: Cloud, count: int) -> float:
@@ -187,7 +187,7 @@ def followed(snapshots: Sequence[Cloud], seed: int, most: int) -> MovingMixture:
     """Mixtures at all snapshots: chosen at the last one, then followed backwards."""
     found = [chosen(snapshots[-1], seed, most)]
     for snapshot in reversed(snapshots[:-1]):
-        found.append(fitted(snapshot.x, len(found[-1].weights), seed, found[-1], len(snapshot.x)))
+        found.append(fitted(snapshot.x, len(found[-1].weights), seed, found[-1], _ALL))
     return MovingMixture(tuple(reversed(found)))
 
 
