@@ -16,7 +16,7 @@ from benchmarks.fokker_planck.laws import M0, S0, A, G, around, crossed, distanc
 from benchmarks.results import Row, at_most
 from benchmarks.runner import Context
 from pdekit.fokker_planck import DensitySolution
-from pdekit.fokker_planck.equation import at_points
+from pdekit.fokker_planck.equation import AtTime
 from pdekit.fokker_planck.grid.assembly import assemble
 from pdekit.fokker_planck.grid.axis import Axis
 from pdekit.fokker_planck.grid.mesh import Mesh
@@ -123,6 +123,6 @@ def _assembly(context: Context) -> Row:
     seconds = []
     for _ in range(4):
         begun = time.perf_counter()
-        assemble(mesh, lambda x: at_points(sde, 0.0, x), "blended")
+        assemble(mesh, AtTime(sde, 0.0), "blended")
         seconds.append(time.perf_counter() - begun)
     return at_most(f"assembly of {cells + 1}^3 nodes", float(np.median(seconds[1:])), 0.4, "s")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from pdekit.fokker_planck.equation import Coefficients
+from pdekit.fokker_planck.equation import AtTime
 from pdekit.fokker_planck.grid.axis import Linear
 from pdekit.fokker_planck.grid.mesh import Edges, Mesh
 from pdekit.fokker_planck.grid.selling import decompose
@@ -25,8 +25,6 @@ from pdekit.fokker_planck.grid.weights import WEIGHTS, Weights
 _QUADRATURE = {1: 3, 2: 2, 3: 1}  # Gauss nodes along an edge, by dimension
 _RANK = 1e-12  # relative to the largest eigenvalue of D
 _FEW = 64
-
-At = Callable[[np.ndarray], Coefficients]  # states (n, d) -> coefficients
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,7 @@ class Rates:
         return len(self.matrix.indptr) - 1
 
 
-def assemble(mesh: Mesh, at: At, weights: Weights, *, crude: bool = False) -> Rates:
+def assemble(mesh: Mesh, at: AtTime, weights: Weights, *, crude: bool = False) -> Rates:
     """The rates on a grid.
 
     Args:
@@ -72,7 +70,7 @@ def assemble(mesh: Mesh, at: At, weights: Weights, *, crude: bool = False) -> Ra
     return Rates(matrix.tocsr(), positive=lost is None or crude)
 
 
-def _constant_tensor(mesh: Mesh, at: At) -> np.ndarray | None:
+def _constant_tensor(mesh: Mesh, at: AtTime) -> np.ndarray | None:
     """D where it is the same at nodes spread over the grid and at random points between, (d, d)."""
     rng = np.random.default_rng(0)
     chosen = mesh.y[rng.choice(mesh.size, min(_FEW, mesh.size), replace=False)]
@@ -89,7 +87,7 @@ def _in_cells(mesh: Mesh, tensor: np.ndarray, y: np.ndarray) -> np.ndarray:
     return tensor / (slope[:, :, None] * slope[:, None, :])
 
 
-def _offsets(mesh: Mesh, at: At, constant: np.ndarray | None) -> list[tuple[int, ...]]:
+def _offsets(mesh: Mesh, at: AtTime, constant: np.ndarray | None) -> list[tuple[int, ...]]:
     """All offsets along which mass spreads somewhere; of two opposite ones the first."""
     # Where D is the same in cells of the same size everywhere, one node stands for all.
     y = mesh.y[:1] if constant is not None and _linear(mesh) else mesh.y
@@ -115,7 +113,7 @@ def _along(
     mesh: Mesh,
     edges: Edges,
     offset: tuple[int, ...],
-    at: At,
+    at: AtTime,
     constant: np.ndarray | None,
     weight: Callable[[np.ndarray], np.ndarray],
 ) -> Pieces:
@@ -123,12 +121,16 @@ def _along(
     rise, strength = np.zeros(len(edges.start)), None
     for fraction, share in zip(fractions, shares, strict=True):
         y = edges.middle + 0.5 * fraction * edges.move
-        found = at(mesh.from_y(y))
-        slope = np.stack([np.exp(a.coordinate.log_slope(y[:, i])) for i, a in enumerate(mesh.axes)], -1)
-        force = _solved(found.tensor if constant is None else constant, found.velocity)
-        rise += 0.5 * share * (force * slope * edges.move).sum(-1)
-        if fraction == 0:
-            strength = _strength(mesh, found.tensor, y, offset, constant)
+        if constant is None:
+            found = at(mesh.from_y(y))
+            force = _solved(found.tensor, found.velocity)
+            if fraction == 0:
+                strength = _strength(mesh, found.tensor, y, offset, None)
+        else:
+            force = _solved(constant, at.ito_drift(mesh.from_y(y)))
+        if not _linear(mesh):
+            force = force * np.stack([np.exp(a.coordinate.log_slope(y[:, i])) for i, a in enumerate(mesh.axes)], -1)
+        rise += 0.5 * share * (force @ edges.move)
     if strength is None:
         tensor = at(mesh.from_y(edges.middle)).tensor if constant is None else np.empty(0)
         strength = _strength(mesh, tensor, edges.middle, offset, constant)
@@ -176,7 +178,7 @@ def _solved(tensor: np.ndarray, velocity: np.ndarray) -> np.ndarray:
     return np.einsum("...ij,...j->...i", inverse, velocity)
 
 
-def _outside_range(mesh: Mesh, at: At, constant: np.ndarray | None) -> np.ndarray | None:
+def _outside_range(mesh: Mesh, at: AtTime, constant: np.ndarray | None) -> np.ndarray | None:
     """The part of the velocity in y along which D does not spread, at nodes (N, d); None if there is none."""
     if constant is not None and np.linalg.eigvalsh(constant)[0] > _RANK * np.trace(constant):
         return None

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from pdekit.fokker_planck.equation import at_points
+from pdekit.fokker_planck.equation import AtTime
 from pdekit.fokker_planck.generator import Chain, FiniteVolumeGrid, SpeedDensity, power_cells
 from pdekit.fokker_planck.grid.assembly import Rates, assemble
 from pdekit.fokker_planck.grid.equilibrium import stationary
@@ -166,7 +166,7 @@ class Box(Discretisation):
 
     def rates(self, t: float) -> Rates:
         """See `Discretisation`."""
-        return assemble(self.mesh, lambda x: at_points(self.sde, t, x), self.weights, crude=self.is_crude)
+        return assemble(self.mesh, AtTime(self.sde, t), self.weights, crude=self.is_crude)
 
     def to_y(self, x: np.ndarray) -> np.ndarray:
         """See `Discretisation`."""
