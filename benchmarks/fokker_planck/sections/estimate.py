@@ -20,7 +20,7 @@ def run(context: Context) -> list[Row]:
     return [
         *_rows("one state, by default", 1, None, many),
         *_rows("one state, 64 cells", 1, 64, many),
-        *_rows("two states, 80 cells", 2, 80, max(1, many // 4)),
+        *_rows("two states, 80 cells", 2, 80, max(1, many // 2)),
     ]
 
 

@@ -4,12 +4,13 @@ Errors of the scheme are even powers of the cell width: log u_h = log u + a h^2 
 extrapolated density stays positive, and the far tails profit as the bulk does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pdekit.fokker_planck.grid.discretisation import Discretisation
 
+_OVERFLOW = 300.0  # of squares of what is raised to the power of e
 _FLOOR = 640.0  # of log u below its greatest value: what doubles can tell from zero
 _NOISE = 28.0  # the same where negative masses were mended
 _SAFETY = 8.0
@@ -17,6 +18,10 @@ _UNCERTAIN, _SMALL = 15.0, 0.07
 _MENDED = 3.0  # times the second correction: five times the error of Kramers' oscillators where the first is small
 _SHRINKS = 0.5  # the second correction of the first, else it is left out
 _LARGE = 0.02  # a first correction from which on powers of the cell width can't be relied upon
+_NARROW = 0.45  # a change of log u from cell to cell, in the root mean square: peaks with a deviation of 2.2 cells
+_STALLED = (
+    0.5  # what the last halving of cells changed over what the one before did; a quarter where powers have set in
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +49,24 @@ class Refined:
         log_ratio: log u over what vanishes at absorbing sides, extrapolated, (N,).
         first: The correction of log u that the two finest grids make, (N,); None on a single grid.
         second: That which the third adds, (N,); None on two.
+        levels: log u on each grid, coarse to fine, (N,).
+        shape: Nodes along each axis of the finest.
     """
 
     log_ratio: np.ndarray
     first: np.ndarray | None = None
     second: np.ndarray | None = None
+    levels: tuple[np.ndarray, ...] = ()
+    shape: tuple[int, ...] = ()
 
     def error(self, weights: np.ndarray, *, smooth: bool, positive: bool, least: float) -> float | None:
         """The estimated error of log u, in the root mean square with these weights (N,).
 
         The second correction is smaller than the first by a factor that falls with the square of the cell width; so is,
         as far as three grids can tell, the third, which was left out. Where that factor is not small, the powers of the
-        cell width have not set in, and corrections are as uncertain as they are large.
+        cell width have not set in, and corrections are as uncertain as they are large. Where the peaks of the density
+        are hardly wider than cells, or halving cells does not help, differences of the grids themselves are what is
+        left to go by.
 
         Args:
             weights: See above.
@@ -71,6 +82,9 @@ class Refined:
             return first + least
         second = _size(self.second, weights)
         most = 2 * (first + second)
+        last, before = self._changes(weights)
+        if self._unresolved(weights) or (first > _LARGE and last > _STALLED * before):
+            return max(most, 2 * (last + before)) + least
         if not smooth:
             return min(second * _SAFETY, most) + least
         if not positive and first <= _LARGE and second <= first:
@@ -79,6 +93,16 @@ class Refined:
             return most + least
         gain = second / first if first > 0 else 0.0
         return min(second * max(_SAFETY * gain, _UNCERTAIN * min(1.0, (gain / _SMALL) ** 2)), most) + least
+
+    def _changes(self, weights: np.ndarray) -> tuple[float, float]:
+        """What the last halving of cells changed in u, relative to u, and what the one before did."""
+        coarse, middle, fine = (np.exp(np.minimum(level - self.log_ratio, _OVERFLOW)) for level in self.levels)
+        return _size(fine - middle, weights), _size(middle - coarse, weights)
+
+    def _unresolved(self, weights: np.ndarray) -> bool:
+        u, w = self.log_ratio.reshape(self.shape), weights.reshape(self.shape)
+        along = [np.moveaxis(u, i, 0) for i in range(u.ndim)], [np.moveaxis(w, i, 0) for i in range(u.ndim)]
+        return any(_size(np.diff(a, axis=0), 0.5 * (b[1:] + b[:-1])) > _NARROW for a, b in zip(*along, strict=True))
 
 
 def _size(values: np.ndarray, weights: np.ndarray) -> float:
@@ -118,13 +142,14 @@ def refine(grids: list[Discretisation], ratios: list[np.ndarray], *, positive: b
     fine = grids[-1]
     levels = [grid.spline(u)(fine.coordinates) for grid, u in zip(grids[:-1], ratios[:-1], strict=True)]
     levels.append(ratios[-1])
+    kept = {"levels": tuple(levels), "shape": fine.shape}
     if positive:
-        return _extrapolated(levels, 4, np.exp(2 * (levels[-1] - levels[-1].max())))
+        return replace(_extrapolated(levels, 4, np.exp(2 * (levels[-1] - levels[-1].max()))), **kept)
     most = max(level.max() for level in levels)
     found = _extrapolated([np.exp(level - most) for level in levels], 3, np.ones(len(levels[-1])))
     u = np.maximum(found.log_ratio, np.exp(-_NOISE))
-    relative = [None if c is None else c / u for c in (found.first, found.second)]
-    return Refined(np.log(u) + most, *relative)
+    first, second = (None if c is None else c / u for c in (found.first, found.second))
+    return Refined(np.log(u) + most, first, second, **kept)
 
 
 def _extrapolated(levels: list[np.ndarray], order: int, weights: np.ndarray) -> Refined:
