@@ -5,20 +5,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pdekit import __version__
 from pdekit.data import Trajectories
 from pdekit.errors import InputError
-from pdekit.fitting.densities.choose import transition_density
-from pdekit.fitting.densities.grid import FokkerPlanckTransition
-from pdekit.fitting.inference.bijection import Bijection
-from pdekit.fitting.inference.likelihood import NegativeLogLikelihood
-from pdekit.fitting.inference.maximum import Maximum
-from pdekit.fitting.inference.optimise import Minimum
-from pdekit.fitting.inference.uncertainty import Covariances
+from pdekit.fitting.coefficients import Model
+from pdekit.fitting.estimate import Estimate
+from pdekit.fitting.learned_estimate import LearnedEstimate
+from pdekit.fitting.maximum_likelihood import MaximumLikelihood
 from pdekit.fitting.storage import read_document, write_document
 from pdekit.symbolic import SymbolicSDE
 
@@ -28,22 +24,19 @@ if TYPE_CHECKING:
 
 def save_fit(fit: "Fit", folder: Path) -> None:
     """Writes `model.json` and `arrays.safetensors` into an existing folder."""
-    maximum, minimum = fit.maximum, fit.maximum.minimum
+    record, arrays = fit.estimate.to_record()
     document = {
         "pdekit": __version__,
-        "model": fit.model.to_dict(),
+        "model": fit.model.to_dict() if isinstance(fit.model, SymbolicSDE) else None,
         "method": fit.method,
         "seed": fit.seed,
         "route": fit.route,
         "status": fit.status,
         "loglik": fit.loglik,
-        "at_bound": list(maximum.at_bound),
-        "evaluations": maximum.evaluations,
-        "grid": _grid(fit),
         "params": {
             p.name: {"estimate": p.estimate, "stderr": p.stderr, "status": p.status} for p in fit.params.values()
         },
-        "minimum": {"value": minimum.value, "decrement": _finite(minimum.decrement), "converged": minimum.converged},
+        "estimate": {"kind": fit.estimate.kind, **record},
         "data": {
             "ids": list(fit.data.ids),
             "names": list(fit.data.names),
@@ -52,22 +45,12 @@ def save_fit(fit: "Fit", folder: Path) -> None:
             "notes": list(fit.data.notes),
         },
     }
-    arrays: dict[str, Tensor] = {
-        "theta": fit.theta,
-        "start": maximum.start,
-        "free": torch.from_numpy(maximum.free.astype(np.uint8)),
-        "covariance.observed": torch.from_numpy(fit.covariances.observed),
-        "covariance.sandwich": torch.from_numpy(fit.covariances.sandwich),
-        "minimum.point": torch.from_numpy(minimum.point),
-        "minimum.gradient": torch.from_numpy(minimum.gradient),
-        "minimum.hessian": torch.from_numpy(minimum.hessian),
-        "correction": torch.from_numpy(maximum.correction),
-        "shift": torch.from_numpy(maximum.shift),
+    own: dict[str, Tensor] = {
         "lengths": torch.tensor([len(t) for t in fit.data.times]),
         "times": torch.cat(list(fit.data.times)),
         "values": torch.cat(list(fit.data.values)),
     }
-    write_document(folder, document, arrays)
+    write_document(folder, document, {**own, **{f"estimate.{name}": value for name, value in arrays.items()}})
 
 
 def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -78,20 +61,26 @@ def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     document, arrays = read_document(folder)
     try:
-        model = SymbolicSDE.from_dict(document["model"])
         lengths = arrays["lengths"].tolist()
         data = Trajectories(
             times=arrays["times"].split(lengths), values=arrays["values"].split(lengths), **document["data"]
         )
-        _check_params(document["params"], model.named(arrays["theta"]), folder)
-        maximum = _maximum(model, data, document, arrays)
-        covariances = Covariances(arrays["covariance.observed"].numpy(), arrays["covariance.sandwich"].numpy())
+        record = document["estimate"]
+        found = {name.removeprefix("estimate."): v for name, v in arrays.items() if name.startswith("estimate.")}
+        if record["kind"] == LearnedEstimate.kind:
+            estimate: Estimate = LearnedEstimate.from_record(record, found, data.pairs())
+            model: Model = estimate.model  # type: ignore[attr-defined]
+        elif record["kind"] == MaximumLikelihood.kind:
+            model = SymbolicSDE.from_dict(document["model"])
+            _check_params(document["params"], model.named(found["theta"]), folder)
+            estimate = MaximumLikelihood.from_record(record, found, model, data.pairs())
+        else:
+            raise InputError(f"The saved fit in {folder} is of a kind that is not known, {record['kind']!r}.")
         return {
             "model": model,
             "data": data,
-            "maximum": maximum,
-            "covariances": covariances,
-            "method": document["method"],
+            "estimate": estimate,
+            "method": str(document["method"]),
             "seed": int(document["seed"]),
         }
     except (KeyError, TypeError, RuntimeError) as error:
@@ -111,47 +100,3 @@ def _check_params(stated: dict[str, Any], theta: dict[str, float], folder: objec
                 f"The saved fit in {folder} says {name} = {found!r} where its arrays say {value:.6g}: one of them was "
                 "changed. Fit again, with --fix or fixed={...} to hold a parameter at a value of your own."
             )
-
-
-def _maximum(model: SymbolicSDE, data: Trajectories, document: dict[str, Any], arrays: dict[str, Tensor]) -> Maximum:
-    theta, free = arrays["theta"], arrays["free"].numpy().astype(bool)
-    pairs = data.pairs()
-    if document["grid"] is None:
-        density = transition_density(model, pairs, theta, document["method"])
-    else:
-        density = FokkerPlanckTransition.lay(model, pairs, theta, **document["grid"])
-    bijection = Bijection([model.params[name] for name in model.param_names])
-    decrement = document["minimum"]["decrement"]
-    minimum = Minimum(
-        point=arrays["minimum.point"].numpy(),
-        value=float(document["minimum"]["value"]),
-        gradient=arrays["minimum.gradient"].numpy(),
-        hessian=arrays["minimum.hessian"].numpy(),
-        decrement=float("inf") if decrement is None else float(decrement),
-        evaluations=int(document["evaluations"]),
-        converged=bool(document["minimum"]["converged"]),
-    )
-    return Maximum(
-        theta=theta,
-        loglik=float(document["loglik"]),
-        objective=NegativeLogLikelihood(density, bijection, free, theta),
-        minimum=minimum,
-        correction=arrays["correction"].numpy(),
-        free=free,
-        at_bound=tuple(document["at_bound"]),
-        shift=arrays["shift"].numpy(),
-        evaluations=int(document["evaluations"]),
-        start=arrays["start"],
-    )
-
-
-def _grid(fit: "Fit") -> dict[str, Any] | None:
-    """The size of a likelihood that is one grid; other routes find theirs again by themselves."""
-    density = fit.maximum.objective.density
-    if isinstance(density, FokkerPlanckTransition):
-        return {"cells": density.cells, "extrapolate": density.extrapolate}
-    return None
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

@@ -8,6 +8,7 @@ from pdekit.fitting.densities.choose import Method
 from pdekit.fitting.inference.maximum import Progress, maximise
 from pdekit.fitting.inference.threads import one_thread
 from pdekit.fitting.inference.uncertainty import covariances
+from pdekit.fitting.maximum_likelihood import MaximumLikelihood
 from pdekit.fitting.result import Fit
 from pdekit.symbolic import SymbolicSDE
 
@@ -72,7 +73,8 @@ def fit(
         raise InputError("Every parameter is held fixed, so there is nothing to estimate; leave at least one free.")
     with one_thread(len(data.pairs())):
         maximum = maximise(model, data.pairs(), method=method, start=start, fixed=fixed, seed=seed, progress=progress)
-        return Fit(model, data, maximum, covariances(maximum), method, seed)
+        estimate = MaximumLikelihood(model, maximum, covariances(maximum), method)
+    return Fit(model, data, estimate, method, seed)
 
 
 def _check_values(model: SymbolicSDE, values: Mapping[str, float] | None, what: str) -> None:

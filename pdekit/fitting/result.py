@@ -14,14 +14,12 @@ from torch import Tensor
 
 from pdekit.data import Pairs, Trajectories
 from pdekit.errors import InputError
-from pdekit.fitting.densities.choose import Method
-from pdekit.fitting.densities.protocol import TransitionDensity
+from pdekit.fitting.coefficients import Model
+from pdekit.fitting.estimate import Estimate
 from pdekit.fitting.evidence import Evidence
-from pdekit.fitting.inference.maximum import Maximum
-from pdekit.fitting.inference.uncertainty import Covariances, profile_interval
+from pdekit.fitting.inference.uncertainty import Covariances
 from pdekit.report import Flag
 from pdekit.sde import SDE
-from pdekit.symbolic import SymbolicSDE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,12 +66,11 @@ class Fit:
     """A fitted SDE.
 
     Attributes:
-        model: The model as it was stated.
+        model: The model as it was stated, or as it was learned.
         data: The trajectories it was fitted to.
-        maximum: The maximum of the likelihood, with everything known about how it was reached.
-        covariances: Of the estimate.
-        method: The transition density that was asked for.
-        seed: Of the search for starting values and of everything random in the diagnostics.
+        estimate: What was found, with everything known about how.
+        method: The method that was asked for.
+        seed: Of everything random, in the search and in the diagnostics.
 
     Example:
         >>> import torch
@@ -86,11 +83,10 @@ class Fit:
         0.5
     """
 
-    model: SymbolicSDE
+    model: Model
     data: Trajectories
-    maximum: Maximum
-    covariances: Covariances
-    method: Method
+    estimate: Estimate
+    method: str
     seed: int
 
     @property
@@ -106,41 +102,42 @@ class Fit:
     @property
     def theta(self) -> Tensor:
         """The parameters, (k,), in the order of `model.param_names`."""
-        return self.maximum.theta
+        return self.estimate.theta
 
     @property
     def loglik(self) -> float:
         """The log-likelihood at the estimate, of the data as given (per unit of the state)."""
-        return self.maximum.loglik
+        return self.estimate.loglik
 
     @property
-    def n_estimated(self) -> int:
-        """The number of parameters that were estimated, those at a bound included."""
-        return int(self.maximum.free.sum()) + len(self.maximum.at_bound)
+    def n_estimated(self) -> float | None:
+        """How many numbers were estimated, effectively; None where that has no meaning, as for networks."""
+        return self.estimate.n_estimated
 
     @property
-    def aic(self) -> float:
-        """Akaike's criterion, 2 k - 2 log L."""
-        return 2.0 * self.n_estimated - 2.0 * self.loglik
+    def aic(self) -> float | None:
+        """Akaike's criterion, 2 k - 2 log L; None where k has no meaning."""
+        return None if self.n_estimated is None else 2.0 * self.n_estimated - 2.0 * self.loglik
 
     @property
-    def bic(self) -> float:
-        """Schwarz's criterion, k log n - 2 log L."""
-        return self.n_estimated * math.log(self.n) - 2.0 * self.loglik
+    def bic(self) -> float | None:
+        """Schwarz's criterion, k log n - 2 log L; None where k has no meaning."""
+        return None if self.n_estimated is None else self.n_estimated * math.log(self.n) - 2.0 * self.loglik
 
     @property
     def status(self) -> Literal["converged", "not converged"]:
-        """Whether the maximum was reached."""
-        return "converged" if self.maximum.minimum.converged else "not converged"
+        """Whether the search ended where it should."""
+        return "converged" if self.estimate.converged else "not converged"
 
-    @cached_property
-    def _density(self) -> TransitionDensity:
-        return self.maximum.density
+    @property
+    def covariances(self) -> Covariances:
+        """Of the parameters."""
+        return self.estimate.covariances
 
     @property
     def route(self) -> str:
         """How the transition density was computed."""
-        return self._density.route
+        return self.estimate.route
 
     @cached_property
     def params(self) -> Mapping[str, Parameter]:
@@ -149,8 +146,8 @@ class Fit:
         robust = np.sqrt(np.diag(self.covariances.sandwich))
         out = {}
         for i, name in enumerate(self.model.param_names):
-            status: Status = "estimated" if self.maximum.free[i] else "held"
-            if name in self.maximum.at_bound:
+            status: Status = "estimated" if self.estimate.free[i] else "held"
+            if name in self.estimate.at_bound:
                 status = "at bound"
             known = status == "estimated" and np.isfinite(errors[i])
             out[name] = Parameter(
@@ -186,7 +183,7 @@ class Fit:
             raise InputError(f"kind must be 'wald', 'robust' or 'profile', got {kind!r}.")
         if parameter.stderr is None:
             return None
-        return profile_interval(self.maximum, list(self.params).index(name), level)
+        return self.estimate.profile(list(self.params).index(name), level)
 
     @cached_property
     def sde(self) -> SDE:
@@ -202,7 +199,7 @@ class Fit:
             pairs=self.pairs,
             theta=self.theta,
             covariance=torch.from_numpy(self.covariances.observed),
-            density=self._density,
+            density=self.estimate.density,
             seed=self.seed,
         )
 
@@ -212,9 +209,10 @@ class Fit:
 
         return diagnose(
             self.evidence,
-            shift=self.maximum.shift if self.maximum.on_grids else None,
-            at_bound=self.maximum.at_bound,
-            converged=self.maximum.minimum.converged,
+            shift=self.estimate.shift,
+            at_bound=self.estimate.at_bound,
+            converged=self.estimate.converged,
+            remarks=self.estimate.flags,
         )
 
     def diagnostics(self) -> "Diagnostics":
@@ -285,4 +283,6 @@ class Fit:
             f"{p.name}={p.estimate:.4g}" + (f"±{p.stderr:.2g}" if p.stderr is not None else f" ({p.status})")
             for p in self.params.values()
         )
-        return f"Fit({self.model.name or 'SymbolicSDE'}: {values}; loglik={self.loglik:.6g}, n={self.n}, {self.status})"
+        name = self.model.name or type(self.model).__name__
+        told = f"{values}; " if values else ""
+        return f"Fit({name}: {told}loglik={self.loglik:.6g}, n={self.n}, {self.status})"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pdekit.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 DOCUMENT = "model.json"
 ARRAYS = "arrays.safetensors"
 KIND = "fit"

@@ -1,5 +1,7 @@
 """Which transition density serves which pairs."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -7,16 +9,32 @@ from torch import Tensor
 
 from pdekit.data import Pairs
 from pdekit.errors import InputError, UnsupportedError
+from pdekit.fitting.coefficients import Model
+from pdekit.fitting.densities.ait_sahalia import AitSahaliaTransition
 from pdekit.fitting.densities.bridge import BridgeExpressions, BridgeTransition
+from pdekit.fitting.densities.choose_several import choose_several
 from pdekit.fitting.densities.closed_form import closed_form
 from pdekit.fitting.densities.euler import EulerTransition
 from pdekit.fitting.densities.grid import FokkerPlanckTransition, wanted_cells
+from pdekit.fitting.densities.kessler import KesslerTransition
+from pdekit.fitting.densities.local_linear import LocalLinearTransition
 from pdekit.fitting.densities.protocol import MixedTransition, TransitionDensity, select_pairs
+from pdekit.fitting.learned import LearnedSDE
 from pdekit.fokker_planck.coordinate import LampertiCoordinate
 from pdekit.symbolic import SymbolicSDE
 
-Method = Literal["auto", "closed-form", "fokker-planck", "bridge", "euler"]
+Method = Literal[
+    "auto", "closed-form", "fokker-planck", "bridge", "euler", "kessler", "ozaki", "shoji-ozaki", "ait-sahalia"
+]
 
+# Densities that need neither a grid nor parameters to be laid out for.
+EXPANSIONS: dict[str, Callable[[SymbolicSDE, Pairs], TransitionDensity]] = {
+    "euler": EulerTransition,
+    "kessler": KesslerTransition,
+    "ozaki": partial(LocalLinearTransition, curved=False),
+    "shoji-ozaki": LocalLinearTransition,
+    "ait-sahalia": AitSahaliaTransition,
+}
 # A grid of this size costs less than deriving the bridge; above it short steps are worth a kernel of their own.
 _CHEAP_CELLS = 240
 # Where the bridge was measured to be right: dt |mu'| small, singular boundaries at least four one-step deviations away.
@@ -24,11 +42,13 @@ _SHORT = 0.2
 _CLEARANCE = 4.0
 
 
-def transition_density(model: SymbolicSDE, pairs: Pairs, theta: Tensor, method: Method = "auto") -> TransitionDensity:
+def transition_density(model: Model, pairs: Pairs, theta: Tensor, method: Method = "auto") -> TransitionDensity:
     """The density of these pairs under `model`, good for parameters near `theta`.
 
     `"auto"` takes a closed form where the model has one; for one state the Fokker-Planck grid, with the bridge for
-    steps so short that the grid would need many cells; otherwise Euler.
+    steps so short that the grid would need many cells; for several states, or coefficients that depend on time, what
+    `choose_several` finds by a check, seeded, so that the same arguments give the same density. A learned SDE, which has no formulas, is served
+    by the grid or by Euler; its theta is empty, (0,).
 
     Raises:
         InputError: If the method is unknown.
@@ -37,6 +57,8 @@ def transition_density(model: SymbolicSDE, pairs: Pairs, theta: Tensor, method: 
     if method not in get_args(Method):
         raise InputError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
     scalar = model.dim == 1 and model.autonomous and model.noise_dim == 1
+    if not isinstance(model, SymbolicSDE):
+        return _learned(model, pairs, theta, method, scalar)
     if method in ("auto", "closed-form"):
         exact = closed_form(model, pairs)
         if exact is not None:
@@ -45,8 +67,10 @@ def transition_density(model: SymbolicSDE, pairs: Pairs, theta: Tensor, method: 
             raise UnsupportedError(
                 f"No closed-form transition density is known for {model.name or 'this model'}; use method='auto'."
             )
-    if method == "euler" or (method == "auto" and not scalar):
-        return EulerTransition(model, pairs)
+    if method in EXPANSIONS:
+        return EXPANSIONS[method](model, pairs)
+    if method == "auto" and not scalar:
+        return choose_several(model, pairs, theta)[0]
     if not scalar:
         raise UnsupportedError(f"method={method!r} needs one state, one noise and no dependence on time; use 'euler'.")
     if method == "bridge":
@@ -54,6 +78,18 @@ def transition_density(model: SymbolicSDE, pairs: Pairs, theta: Tensor, method: 
     if method == "fokker-planck" or wanted_cells(model, pairs, theta) <= _CHEAP_CELLS:
         return FokkerPlanckTransition.lay(model, pairs, theta)
     return _short_steps_by_bridge(model, pairs, theta)
+
+
+def _learned(model: LearnedSDE, pairs: Pairs, theta: Tensor, method: Method, scalar: bool) -> TransitionDensity:
+    if method not in ("auto", "euler", "fokker-planck"):
+        raise UnsupportedError(
+            f"method={method!r} needs formulas; a learned SDE takes 'auto', 'fokker-planck', 'euler'."
+        )
+    if scalar and method != "euler":
+        return FokkerPlanckTransition.lay(model, pairs, theta)
+    if method == "fokker-planck":
+        raise UnsupportedError("method='fokker-planck' needs one state and no dependence on time; use 'euler'.")
+    return EulerTransition(model, pairs)
 
 
 def _bridge_alone(model: SymbolicSDE, pairs: Pairs, theta: Tensor) -> TransitionDensity:

@@ -1,17 +1,16 @@
-"""The Fokker-Planck likelihood: transition densities of a SymPy model from the finite-volume generator."""
+"""The Fokker-Planck likelihood: transition densities of a scalar model from the finite-volume generator."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from pdekit.data import Pairs
 from pdekit.errors import UnsupportedError
+from pdekit.fitting.coefficients import Coefficients, Model
 from pdekit.fokker_planck.coordinate import LampertiCoordinate
-from pdekit.fokker_planck.generator import Coefficients, FiniteVolumeGrid
+from pdekit.fokker_planck.generator import FiniteVolumeGrid
 from pdekit.fokker_planck.transition import GridTransition
-from pdekit.symbolic import SymbolicSDE
 
 # Measured on double well, OU and CIR: five or six cells in a one-step standard deviation leave the estimate within a
 # few hundredths of a standard error.
@@ -28,42 +27,42 @@ class FokkerPlanckTransition:
     Built by `lay`; `refined` and `extrapolated` derive better ones.
 
     Args:
-        model: An autonomous SDE with one state.
+        model: An autonomous SDE with one state and one noise, of formulas or learned.
         kernel: The grid with the pairs placed on it.
         extrapolate: Combine the grid with one of half the cell width, (4 log p_{h/2} - log p_h) / 3: order 4 in h.
     """
 
-    def __init__(self, model: SymbolicSDE, kernel: GridTransition, *, extrapolate: bool = False) -> None:
+    def __init__(self, model: Model, kernel: GridTransition, *, extrapolate: bool = False) -> None:
         self.model = model.ito()
         self.kernel = kernel
         self.extrapolate = extrapolate
         self._fine = kernel.refined() if extrapolate else None
-        self._coefficients = self.model.function([self.model.drift[0], self.model.diffusion_matrix[0, 0]])
+        self._coefficients = Coefficients(self.model)
         self.cells = kernel.grid.cells
         ends = f"{self.cells} and {2 * self.cells} cells, extrapolated" if extrapolate else f"{self.cells} cells"
         self.route = f"Fokker-Planck, {ends}"
 
     @classmethod
     def lay(
-        cls, model: SymbolicSDE, pairs: Pairs, reference: Tensor, *, cells: int | None = None, extrapolate: bool = False
+        cls, model: Model, pairs: Pairs, reference: Tensor, *, cells: int | None = None, extrapolate: bool = False
     ) -> "FokkerPlanckTransition":
         """Lays a grid for these pairs in the Lamperti coordinate of the reference parameters (k,).
 
         Args:
-            model: An autonomous SDE with one state.
+            model: An autonomous SDE with one state and one noise, of formulas or learned.
             pairs: The observations.
             reference: Parameters near which the density will be evaluated.
             cells: The number of cells; by default as `wanted_cells`, 60 to 800.
             extrapolate: As in the class.
 
         Raises:
-            UnsupportedError: If the model has several states or depends on time.
+            UnsupportedError: If the model has several states or noises, or depends on time.
             NumericalError: If the diffusion vanishes between the observations.
         """
-        if model.dim != 1 or not model.autonomous:
+        if model.dim != 1 or model.noise_dim != 1 or not model.autonomous:
             raise UnsupportedError(
-                "The Fokker-Planck likelihood needs one state and coefficients that don't depend on time; "
-                "use method='euler'."
+                "The Fokker-Planck likelihood needs one state, one noise and coefficients that don't depend on time; "
+                "use method='auto'."
             )
         steps, step_index = pairs.distinct()
         x0, x1 = pairs.x0[:, 0], pairs.x1[:, 0]
@@ -81,7 +80,7 @@ class FokkerPlanckTransition:
 
     def log_density(self, theta: Tensor) -> Tensor:
         """Log-density of every pair, (n,)."""
-        coefficients = _coefficients_at(self._coefficients, theta)
+        coefficients = self._coefficients.scalar(theta)
         coarse = self.kernel.log_density(coefficients)
         if self._fine is None:
             return coarse
@@ -89,7 +88,7 @@ class FokkerPlanckTransition:
 
     def cdf(self, theta: Tensor) -> Tensor:
         """P(X_{t+dt} <= x1 | X_t = x0) of every pair, (n,)."""
-        coefficients = _coefficients_at(self._coefficients, theta)
+        coefficients = self._coefficients.scalar(theta)
         coarse = self.kernel.cdf(coefficients)
         if self._fine is None:
             return coarse
@@ -109,20 +108,18 @@ class FokkerPlanckTransition:
         return int(self.kernel.unreachable.sum())
 
 
-def wanted_cells(model: SymbolicSDE, pairs: Pairs, reference: Tensor) -> int:
+def wanted_cells(model: Model, pairs: Pairs, reference: Tensor) -> int:
     """The cells it takes to have 5.5 of them in the standard deviation of the shortest step."""
     steps, _ = pairs.distinct()
     return _plan(model, reference, torch.cat([pairs.x0[:, 0], pairs.x1[:, 0]]), steps)[3]
 
 
-def _plan(
-    model: SymbolicSDE, reference: Tensor, x: Tensor, steps: Tensor
-) -> tuple[LampertiCoordinate, float, float, int]:
+def _plan(model: Model, reference: Tensor, x: Tensor, steps: Tensor) -> tuple[LampertiCoordinate, float, float, int]:
     """The coordinate, the range of y that the grid covers, and the number of cells wanted."""
-    noise = model.function(model.ito().diffusion_matrix[0, 0])
+    noise = Coefficients(model).noise
     longest, shortest = math.sqrt(float(steps.max())), math.sqrt(float(steps.min()))
     coordinate = LampertiCoordinate(
-        lambda at: noise(0.0, at[:, None], reference),
+        lambda at: noise(0.0, at[:, None], reference)[:, 0, 0],
         model.domain[0],
         (float(x.min()), float(x.max())),
         PADDING_DEVIATIONS * longest,
@@ -135,11 +132,3 @@ def _plan(
     least, greatest = coordinate.range
     covered = min(upper, greatest) - max(lower, least)
     return coordinate, lower, upper, math.ceil(covered / (min(shortest, spread) / CELLS_PER_DEVIATION))
-
-
-def _coefficients_at(function: Callable[..., Tensor], theta: Tensor) -> Coefficients:
-    def coefficients(x: Tensor) -> tuple[Tensor, Tensor]:
-        both = function(0.0, x[:, None], theta)
-        return both[:, 0], both[:, 1]
-
-    return coefficients

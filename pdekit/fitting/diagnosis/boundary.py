@@ -72,10 +72,9 @@ def _check(evidence: Evidence, j: int, bound: float, side: str) -> Check:
 
 def _steps_away(evidence: Evidence, j: int, bound: float) -> tuple[float, float]:
     """The least distance to the bound over the sd of one step from there, and the share of steps that begin near."""
-    pairs, model = evidence.pairs, evidence.model.ito()
-    noise = model.function(model.diffusion_matrix)
+    pairs = evidence.pairs
     with torch.no_grad():
-        step = noise(pairs.t[:, None], pairs.x0, evidence.theta)[:, j, :].norm(dim=-1) * pairs.dt.sqrt()
+        step = evidence.coefficients.size(pairs.t[:, None], pairs.x0, evidence.theta, j) * pairs.dt.sqrt()
     away = ((pairs.x0[:, j] - bound).abs() / step).numpy()
     return float(np.nanmin(away)), float(np.mean(away < _NEAR))
 
@@ -100,15 +99,15 @@ def local_exponents(evidence: Evidence, bound: float, side: str) -> LocalExponen
     speed density z^(q - p) if 1 + q - p > 0, and the expected time to the bound, the integral of z^(1 - p), is finite
     if p < 2. Where the drift alone draws the process in, q falls without bound and the time is the integral of 1 / |f|.
     """
-    model = evidence.model.ito()
-    function = model.function([model.drift[0], model.diffusion_matrix[0, 0]])
+    function = evidence.coefficients
     inward = 1.0 if side == "lower" else -1.0
     spread = float((evidence.pairs.x0[:, 0] - bound).abs().median())
 
     def local(z: float) -> tuple[float, float, float]:
         x = torch.tensor([[bound + inward * z]], dtype=torch.float64)
         with torch.no_grad():
-            drift, noise = function(evidence.pairs.t[0], x, evidence.theta)[0].tolist()
+            drift = float(function.drift(evidence.pairs.t[0], x, evidence.theta))
+            noise = float(function.noise(evidence.pairs.t[0], x, evidence.theta))
         return inward * drift, inward * 2.0 * drift * z / noise**2, math.log(noise**2)
 
     try:

@@ -67,6 +67,7 @@ def diagnose(
     shift: Sequence[float] | np.ndarray | None = None,
     at_bound: Sequence[str] = (),
     converged: bool = True,
+    remarks: Sequence[Flag] = (),
 ) -> Diagnostics:
     """Checks a fit: search, transition law, independence, Markov property, noise, step, length of record, boundaries.
 
@@ -75,16 +76,16 @@ def diagnose(
         shift: The discretisation error left in each free parameter, in standard errors.
         at_bound: Names of parameters that ended at their bound.
         converged: Whether the search did.
+        remarks: What the way of fitting has to say, to be listed with the rest.
 
     Returns:
         One finding per check, each with its number and what to do about it. Of a record longer than 10,000 steps the
         residuals are computed on twenty blocks of it, spread evenly.
     """
-    search = [
-        *check_search(evidence, shift=shift, at_bound=at_bound, converged=converged),
-        check_directions(evidence),
-        check_precision(evidence),
-    ]
+    said = [Check("Estimate", flag.number, "", flag) for flag in remarks]
+    search = [*check_search(evidence, shift=shift, at_bound=at_bound, converged=converged), *said]
+    if evidence.model.param_names:
+        search += [check_directions(evidence), check_precision(evidence)]
     if not bool(torch.isfinite(evidence.covariance).all()):
         # Without a covariance the parameters count as known, which makes the tests timid but not wrong.
         evidence = replace(evidence, covariance=torch.zeros_like(evidence.covariance))

@@ -75,12 +75,12 @@ def noise_estimate(evidence: Evidence, residuals: Residuals, component: int = 0)
 
 def _step(evidence: Evidence, positions: np.ndarray, component: int) -> tuple[np.ndarray, np.ndarray]:
     """The standard deviation of one step and exp(f' dt), at most 1, of the chosen pairs, each (n,)."""
-    model, pairs = evidence.model.ito(), evidence.pairs
+    function, pairs = evidence.coefficients, evidence.pairs
     at = torch.from_numpy(positions)
     t, x, dt = pairs.t[at, None], pairs.x0[at], pairs.dt[at]
     with torch.no_grad():
-        noise = model.function(model.diffusion_matrix)(t, x, evidence.theta)[:, component, :].norm(dim=-1)
-        slope = model.function(model.drift_jacobian[component, component])(t, x, evidence.theta)
+        noise = function.size(t, x, evidence.theta, component)
+        slope = function.drift_slope(t, x, evidence.theta)[:, component]
         exponent = (slope * dt).clamp(-20.0, 0.0)
         # int_0^dt exp(2 f' s) ds, which is dt without a slope.
         time = torch.where(

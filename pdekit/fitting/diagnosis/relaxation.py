@@ -1,5 +1,6 @@
 """The relaxation time of a fitted process: 1 / lambda_1, the slowest decay of its generator."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,8 @@ class Relaxation:
     Attributes:
         time: 1 / lambda_1, in the data's time unit.
         uncertainty: For one state the relative standard error of lambda_1; for several that of the information on the
-            least certain parameter. For an Ornstein-Uhlenbeck process both are sqrt(2 time / T).
+            least certain parameter. For an Ornstein-Uhlenbeck process both are sqrt(2 time / T), which is taken for
+            learned coefficients, too.
     """
 
     time: float
@@ -55,20 +57,11 @@ def relaxation(evidence: Evidence, scores: np.ndarray) -> Relaxation | None:
 
 
 def _from_generator(evidence: Evidence) -> Relaxation | None:
-    model = evidence.model.ito()
-    function = model.function([model.drift[0], model.diffusion_matrix[0, 0]])
-
-    def coefficients_at(theta: Tensor) -> Coefficients:
-        def coefficients(x: Tensor) -> tuple[Tensor, Tensor]:
-            both = function(0.0, x[:, None], theta)
-            return both[:, 0], both[:, 1]
-
-        return coefficients
-
+    coefficients_at = evidence.coefficients.scalar
     fixed = coefficients_at(evidence.theta)
     x = torch.cat([evidence.pairs.x0[:, 0], evidence.pairs.x1[:, 0]])
     with torch.no_grad():
-        grid = _stationary_grid(fixed, model.domain[0], (float(x.min()), float(x.max())))
+        grid = _stationary_grid(fixed, evidence.model.domain[0], (float(x.min()), float(x.max())))
     if grid is None:
         return None
     theta = evidence.theta.detach().clone().requires_grad_()
@@ -76,10 +69,12 @@ def _from_generator(evidence: Evidence) -> Relaxation | None:
     _, vectors = decompose(diagonal.detach(), off_diagonal.detach())
     slowest = vectors[:, -2]
     rate = -(diagonal * slowest * slowest).sum() - 2.0 * (off_diagonal * slowest[1:] * slowest[:-1]).sum()
-    (gradient,) = torch.autograd.grad(rate, theta)
     value = float(rate.detach())
     if not (np.isfinite(value) and value > 0.0):
         return None
+    if not len(theta):
+        return Relaxation(1.0 / value, math.sqrt(2.0 / (value * float(evidence.pairs.dt.sum()))))
+    (gradient,) = torch.autograd.grad(rate, theta)
     variance = float(gradient @ evidence.covariance @ gradient)
     return Relaxation(1.0 / value, float(np.sqrt(max(variance, 0.0))) / value)
 

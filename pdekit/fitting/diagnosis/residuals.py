@@ -7,11 +7,11 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
+from pdekit.fitting.coefficients import Model
 from pdekit.fitting.densities.choose import transition_density
 from pdekit.fitting.densities.euler import EulerTransition
 from pdekit.fitting.densities.protocol import TransitionDensity, select_pairs
 from pdekit.fitting.evidence import Evidence
-from pdekit.symbolic import SymbolicSDE
 
 # Distribution functions cost far more than densities; this many residuals see every effect worth a warning.
 MOST_RESIDUALS = 10_000
@@ -79,7 +79,7 @@ def _blocks(total: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def score_differences(density: TransitionDensity, model: SymbolicSDE, theta: Tensor, covariance: Tensor) -> np.ndarray:
+def score_differences(density: TransitionDensity, model: Model, theta: Tensor, covariance: Tensor) -> np.ndarray:
     """d log p / d theta of every pair of `density`, (n, k)."""
     errors = covariance.diagonal().clamp_min(0.0).sqrt().tolist()
     scores = np.zeros((len(density.log_density(theta)), len(theta)))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pdekit.symbolic import SymbolicSDE
+from pdekit.fitting.coefficients import Coefficients, Model
 
 
 class Stepper:
@@ -14,10 +14,10 @@ class Stepper:
         theta: Parameters, (k,).
     """
 
-    def __init__(self, model: SymbolicSDE, theta: Tensor) -> None:
+    def __init__(self, model: Model, theta: Tensor) -> None:
         self.model, self.theta = model.ito(), theta
-        self._drift = self.model.function(list(self.model.drift))
-        self._noise = self.model.function(self.model.diffusion_matrix)
+        both = Coefficients(self.model)
+        self._drift, self._noise = both.drift, both.noise
         self._bounds = [(j, *b) for j, b in enumerate(self.model.domain) if b != (-torch.inf, torch.inf)]
 
     def free_step(self, t: Tensor, x: Tensor, h: Tensor, dw: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ the diagonal.
 from dataclasses import dataclass
 from typing import Literal
 
-import sympy as sp
 import torch
 from scipy.stats import norm
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch import Tensor
 from pdekit.data import Pairs
 from pdekit.errors import InputError
 from pdekit.fitting.evidence import Evidence
+from pdekit.fitting.learned import LearnedSDE
 
 Which = Literal["drift", "diffusion"]
 BINNED_LABEL = "binned increments (biased at coarse dt)"
@@ -100,22 +100,18 @@ def coefficient_curve(evidence: Evidence, which: Which, component: int = 0, *, p
         >>> bool((curve.value - fit.params["sigma"].estimate).abs().max() < 1e-12)
         True
     """
-    model = evidence.model.ito()
+    model, function = evidence.model, evidence.coefficients
     if which not in ("drift", "diffusion"):
         raise InputError(f"which must be 'drift' or 'diffusion', got {which!r}.")
     if not 0 <= component < model.dim:
         raise InputError(f"component must be between 0 and {model.dim - 1}, got {component}.")
-    if which == "drift":
-        function = model.function(model.drift[component])
-    else:
-        noise = model.diffusion_matrix.row(component)
-        function = model.function(sp.Add(*(g**2 for g in noise)))
     time = _middle(evidence.pairs)
     theta = evidence.theta
 
     def coefficient(x: Tensor, parameters: Tensor) -> Tensor:
-        value = function(time, x, parameters)
-        return value if which == "drift" else value.clamp_min(_TINY).sqrt()
+        if which == "drift":
+            return function.drift(time, x, parameters)[:, component]
+        return function.size(time, x, parameters, component)
 
     if model.dim == 1:
         x = torch.cat(evidence.data.values)[:, 0]
@@ -124,9 +120,14 @@ def coefficient_curve(evidence: Evidence, which: Which, component: int = 0, *, p
     else:
         states = evidence.pairs.x0[:: max(1, len(evidence.pairs) // _MOST_STATES)]
         with torch.no_grad():
-            key = coefficient(states, theta) if which == "drift" else states[:, component].contiguous()
+            key = (coefficient(states, theta) if which == "drift" else states[:, component]).contiguous()
         weights = _averages(key)
         grid = weights @ key
+    floor = 0.0 if which == "diffusion" else float("-inf")
+    if isinstance(model, LearnedSDE):
+        return _learned_curve(
+            model, which, component, states, coefficient(states, theta).detach(), weights, grid, floor
+        )
     # Rows don't see one another, so a row of parameters per state gives all gradients in one backward pass.
     rows = theta.expand(len(states), -1).clone().requires_grad_(True)
     value = coefficient(states, rows)
@@ -138,8 +139,26 @@ def coefficient_curve(evidence: Evidence, which: Which, component: int = 0, *, p
     covariance = evidence.covariance
     known = bool(torch.isfinite(covariance).all()) and bool((covariance.diagonal() > 0).any())
     variance = torch.einsum("mi,ij,mj->m", slope, covariance, slope).clamp_min(0.0)
-    floor = 0.0 if which == "diffusion" else float("-inf")
     return Curve(grid, value, variance.sqrt() if known else None, floor)
+
+
+def _learned_curve(
+    model: LearnedSDE,
+    which: Which,
+    component: int,
+    states: Tensor,
+    value: Tensor,
+    weights: Tensor | None,
+    grid: Tensor,
+    floor: float,
+) -> Curve:
+    """A coefficient that brings its standard errors along; averages over bins have at most the mean of theirs."""
+    with torch.no_grad():
+        known = model.drift_stderr(states) if which == "drift" else model.diffusion_stderr(states)
+    error = None if known is None else known[:, component]
+    if weights is not None:
+        value, error = weights @ value, None if error is None else weights @ error
+    return Curve(grid, value, error, floor)
 
 
 def binned_increments(
@@ -183,11 +202,12 @@ def binned_increments(
 
 def increments_beside(evidence: Evidence, which: Which, component: int) -> BinnedIncrements:
     """Binned increments to be compared with `coefficient_curve`: bins along the same axis."""
-    pairs, model = evidence.pairs, evidence.model.ito()
-    if model.dim == 1:
+    pairs = evidence.pairs
+    if evidence.model.dim == 1:
         return binned_increments(pairs)
     with torch.no_grad():
-        fitted = model.function(model.drift[component])(pairs.t[:, None], pairs.x0, evidence.theta)
+        drift = evidence.coefficients.drift(pairs.t[:, None], pairs.x0, evidence.theta)
+        fitted = drift[:, component].contiguous()
     along = fitted if which == "drift" else None
     return binned_increments(pairs, component, along=along, expected=fitted, bins=_FEWER_BINS)
 

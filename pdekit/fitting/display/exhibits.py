@@ -108,8 +108,8 @@ class Exhibits:
             for a, b, m, d in zip(low, high, margin, self.evidence.model.domain, strict=True)
         ]
         y, x = torch.meshgrid(axes[1], axes[0], indexing="ij")
-        model = self.evidence.model.ito()
         middle = 0.5 * float(self.evidence.pairs.t.min() + self.evidence.pairs.t.max())
         with torch.no_grad():
-            drift = model.function(list(model.drift))(middle, torch.stack([x, y], -1), self.evidence.theta)
+            states = torch.stack([x, y], -1).reshape(-1, 2)
+            drift = self.evidence.coefficients.drift(middle, states, self.evidence.theta).reshape(*x.shape, 2)
         return axes[0], axes[1], drift

@@ -14,8 +14,9 @@ import sympy as sp
 
 from pdekit.data import Trajectories
 from pdekit.data.times import plural
+from pdekit.fitting.coefficients import Model
 from pdekit.fitting.display.figures import report_figures
-from pdekit.fitting.display.summary import facts, parameter_table
+from pdekit.fitting.display.summary import estimate_table, facts
 from pdekit.report import Facts, Flag, Formula, Page, Section
 from pdekit.symbolic import SymbolicSDE
 from pdekit.symbolic.latex import equation
@@ -62,7 +63,7 @@ def build_page(fit: "Fit", *, command: str | None = None) -> Page:
         subtitle=_subtitle(fit),
         facts=tuple((name, known[name]) for name in _KEY_FACTS if name in known),
         sections=(
-            Section("Summary", (*_equations(fit), parameter_table(fit), *_reading(fit))),
+            Section("Summary", (*_equations(fit), estimate_table(fit), *fit.estimate.tables, *_reading(fit))),
             Section("What to know before using it", _findings(fit)),
             Section("Figures", report_figures(fit)),
             Section("Diagnostics", (replace(fit.diagnostics().table(), title=""),)),
@@ -79,7 +80,9 @@ def _subtitle(fit: "Fit") -> str:
     return f"{fit.model.description} {headline[:1].upper()}{headline[1:]}.".strip()
 
 
-def _equations(fit: "Fit") -> tuple[Formula, Formula]:
+def _equations(fit: "Fit") -> tuple[Formula, ...]:
+    if not isinstance(fit.model, SymbolicSDE):
+        return ()
     estimates = {name: p.estimate for name, p in fit.params.items()}
     return Formula.from_latex(fit.model.latex()), Formula.from_latex(with_numbers(fit.model, estimates))
 
@@ -161,48 +164,27 @@ def _data(data: Trajectories) -> Facts:
 
 
 def _method(fit: "Fit") -> tuple[str | Facts, ...]:
-    maximum = fit.maximum
-    named = fit.model.named(maximum.start)
-    shift = maximum.shift[maximum.shift == maximum.shift]
     items = [
-        ("Likelihood", fit.route),
+        *fit.estimate.details,
         ("Convention", "Ito" if fit.model.convention == "ito" else "Stratonovich, converted to Ito for the likelihood"),
-        ("Starting values", ", ".join(f"{name} = {value:.5g}" for name, value in named.items())),
-        ("Gradients used", str(maximum.evaluations)),
-        ("Newton decrement", f"{maximum.minimum.decrement:.2g}"),
         ("Domain", "; ".join(_domain(fit.model))),
     ]
-    if len(shift) and abs(shift).max() > 0:
-        items.append(("Discretisation", f"moves no estimate by more than {abs(shift).max():.2g} standard errors"))
     if fit.model.boundary:
         items.append(("Boundary", fit.model.boundary))
-    return (_explanation(fit), Facts(tuple(items)), *_sources(fit))
-
-
-def _explanation(fit: "Fit") -> str:
-    text = (
-        "Maximum likelihood: each step between consecutive observations contributes the logarithm of its transition "
-        "density under the SDE, computed as named below. Standard errors come from the observed information (the "
-        "curvature of the log-likelihood at its maximum), robust ones from the sandwich of curvature and scores."
-    )
-    if fit.model.dim == 1:
-        text += (
-            " PIT values are the fitted transition distribution at each observation, so they are right at any step at "
-            "which the transition density is."
-        )
-    return text
+    return (fit.estimate.explanation, Facts(tuple(items)), *_sources(fit))
 
 
 def _sources(fit: "Fit") -> list[str]:
     route = fit.route.lower()
     found = [source for word, source in _SOURCES.items() if word in route]
-    found += ["White (1982), Econometrica 50 (sandwich covariance)"]
+    if fit.params:
+        found += ["White (1982), Econometrica 50 (sandwich covariance)"]
     if fit.model.dim == 1:
         found += ["Rosenblatt (1952), Ann. Math. Stat. 23 (PIT)"]
-    return [f"Sources: {'; '.join(found)}."]
+    return [f"Sources: {'; '.join(found)}."] if found else []
 
 
-def _domain(model: SymbolicSDE) -> list[str]:
+def _domain(model: Model) -> list[str]:
     return [f"{low:g} < {name} < {high:g}" for name, (low, high) in zip(model.state_names, model.domain, strict=True)]
 
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from pdekit.errors import NumericalError
+from pdekit.fitting.coefficients import Coefficients as ModelCoefficients
+from pdekit.fitting.coefficients import Model
 from pdekit.fokker_planck.coordinate import LampertiCoordinate
 from pdekit.fokker_planck.generator import Coefficients, FiniteVolumeGrid
-from pdekit.symbolic import SymbolicSDE
 
 _CELLS = 2000
 _DOUBLINGS = 8
@@ -54,7 +55,7 @@ class NoStationaryDensity:
 
 
 def stationary_density(
-    model: SymbolicSDE, theta: Tensor, reach: tuple[float, float]
+    model: Model, theta: Tensor, reach: tuple[float, float]
 ) -> StationaryDensity | NoStationaryDensity:
     """The stationary density of a model with one state, or the reason why it has none.
 
@@ -80,15 +81,10 @@ def stationary_density(
         return NoStationaryDensity("it is computed for models with one state and one noise only.")
     if not model.autonomous:
         return NoStationaryDensity("the fitted coefficients depend on time.")
-    both = model.function([model.drift[0], model.diffusion_matrix[0, 0]])
-    theta = theta.detach()
-
-    def coefficients(x: Tensor) -> tuple[Tensor, Tensor]:
-        values = both(0.0, x[:, None], theta)
-        return values[:, 0], values[:, 1]
-
+    coefficients = ModelCoefficients(model).scalar(theta.detach())
     try:
-        return _widen(coefficients, model.domain[0], reach, name)
+        with torch.no_grad():
+            return _widen(coefficients, model.domain[0], reach, name)
     except NumericalError as error:
         return NoStationaryDensity(_lowered(str(error)))
 

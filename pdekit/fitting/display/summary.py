@@ -3,15 +3,19 @@
 import math
 from typing import TYPE_CHECKING
 
+import torch
 from scipy.special import ndtr
 
 from pdekit.data.times import plural
+from pdekit.fitting.learned import LearnedSDE
 from pdekit.report import Facts, Flag, Table, render_facts, render_flags, render_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from pdekit.fitting.result import Fit, Parameter
+
+_LEVELS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 
 
 def facts(fit: "Fit") -> tuple[tuple[str, str], ...]:
@@ -20,9 +24,9 @@ def facts(fit: "Fit") -> tuple[tuple[str, str], ...]:
         ("Model", fit.model.name or "user's own"),
         ("Log-likelihood", f"{fit.loglik:.2f}"),
         ("Convention", "Ito" if fit.model.convention == "ito" else "Stratonovich"),
-        ("AIC", f"{fit.aic:.2f}"),
+        ("AIC", _criterion(fit.aic)),
         ("Transitions", str(fit.n)),
-        ("BIC", f"{fit.bic:.2f}"),
+        ("BIC", _criterion(fit.bic)),
         ("Paths", str(fit.data.n_paths)),
         ("Duration", f"{fit.data.duration:.6g} {plural(fit.data.time_unit)}"),
         ("Step", steps(fit)),
@@ -40,6 +44,37 @@ def steps(fit: "Fit") -> str:
     if most - least <= 1e-6 * most:
         return f"{median:.5g} {unit}"
     return f"{least:.4g} to {most:.4g} {unit} (median {median:.4g})"
+
+
+def _criterion(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.2f}"
+
+
+def estimate_table(fit: "Fit") -> Table:
+    """The parameters; where there are none, the learned coefficients at some states."""
+    return parameter_table(fit) if fit.params else coefficient_table(fit)
+
+
+def coefficient_table(fit: "Fit") -> Table:
+    """Drift and noise of each state along its own quantiles, the other states at their medians."""
+    states = torch.cat(list(fit.data.values))
+    middle, rows = states.median(0).values, []
+    time = 0.5 * float(fit.pairs.t.min() + fit.pairs.t.max())
+    both = fit.evidence.coefficients
+    learned = fit.model if isinstance(fit.model, LearnedSDE) else None
+    for i, name in enumerate(fit.data.names):
+        x = middle.repeat(len(_LEVELS), 1)
+        x[:, i] = torch.quantile(states[:: max(1, len(states) // 100_000), i], torch.tensor(_LEVELS, dtype=x.dtype))
+        with torch.no_grad():
+            f, g = both.drift(time, x, fit.theta)[:, i], both.size(time, x, fit.theta, i)
+            errors = [None, None] if learned is None else [learned.drift_stderr(x), learned.diffusion_stderr(x)]
+        told = [["" if e is None else _number(float(e[k, i]), 3) for e in errors] for k in range(len(x))]
+        for k, level in enumerate(_LEVELS):
+            row = (name if k == 0 else "", f"{100 * level:g} %", _number(float(x[k, i])), _number(float(f[k])))
+            rows.append((*row, told[k][0], _number(float(g[k])), told[k][1]))
+    others = "; the other states are at their medians" if len(fit.data.names) > 1 else ""
+    note = f"At quantiles of the states{others}. Rates are per {fit.data.time_unit}. Standard errors are pointwise."
+    return Table("Coefficients", ("State", "Quantile", "at", "Drift", "s.e.", "Diffusion g", "s.e."), tuple(rows), note)
 
 
 def parameter_table(fit: "Fit", *, level: float = 0.95) -> Table:
@@ -81,10 +116,9 @@ def summary_text(fit: "Fit", *, width: int = 90, flags: tuple[Flag, ...] | None 
     """The facts, the parameter table and the flags as plain text."""
     shown = fit.flags if flags is None else flags
     parts = [
-        render_facts(
-            Facts(facts(fit), title="Maximum-likelihood fit of a stochastic differential equation"), width=width
-        ),
-        render_table(parameter_table(fit), width=width),
+        render_facts(Facts(facts(fit), title=fit.estimate.title), width=width),
+        render_table(estimate_table(fit), width=width),
+        *(render_table(table, width=width) for table in fit.estimate.tables),
         render_flags(shown, width=width),
     ]
     return "\n".join(part.rstrip() for part in parts if part) + "\n"

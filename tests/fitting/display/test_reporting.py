@@ -64,10 +64,10 @@ def test_held_parameters_are_said_to_be_held(ou):
 
 def test_a_search_that_failed_is_not_passed_off_as_an_estimate(ou):
     unknown = Covariances(np.full((3, 3), np.nan), np.full((3, 3), np.nan))
-    stopped = dataclasses.replace(ou.maximum.minimum, converged=False, decrement=np.inf)
-    failed = dataclasses.replace(
-        ou, covariances=unknown, maximum=dataclasses.replace(ou.maximum, minimum=stopped, shift=np.full(3, np.nan))
-    )
+    maximum = ou.estimate.maximum
+    stopped = dataclasses.replace(maximum.minimum, converged=False, decrement=np.inf)
+    ended = dataclasses.replace(maximum, minimum=stopped, shift=np.full(3, np.nan))
+    failed = dataclasses.replace(ou, estimate=dataclasses.replace(ou.estimate, maximum=ended, errors=unknown))
     page = build_page(failed).html()
     assert "did not converge" in page
     assert "It has no band, because the estimate has no usable covariance." in page
