@@ -15,8 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pdekit import errors, flows, nets, ode, operators, simulation, testing
-    from pdekit.data import Trajectories
-    from pdekit.fitting import Fit, fit
+    from pdekit.data import Snapshots, Trajectories
+    from pdekit.fitting import (
+        Comparison,
+        Fit,
+        KramersMoyal,
+        Library,
+        NeuralSDE,
+        Observation,
+        SparseSDE,
+        TransitionStream,
+        compare,
+        fit,
+    )
     from pdekit.fokker_planck import (
         Auto,
         ClosedForm,
@@ -63,8 +74,17 @@ __all__ = [
     "SymbolicSDE",
     "models",
     "Trajectories",
+    "Snapshots",
     "fit",
     "Fit",
+    "Observation",
+    "KramersMoyal",
+    "SparseSDE",
+    "Library",
+    "NeuralSDE",
+    "TransitionStream",
+    "compare",
+    "Comparison",
     "simulate",
     "Simulation",
     "simulation",
@@ -113,8 +133,17 @@ _HOME = {
     "SymbolicSDE": "pdekit.symbolic",
     "models": "pdekit.symbolic.models",
     "Trajectories": "pdekit.data",
+    "Snapshots": "pdekit.data",
     "fit": "pdekit.fitting",
     "Fit": "pdekit.fitting",
+    "Observation": "pdekit.fitting",
+    "KramersMoyal": "pdekit.fitting",
+    "SparseSDE": "pdekit.fitting",
+    "Library": "pdekit.fitting",
+    "NeuralSDE": "pdekit.fitting",
+    "TransitionStream": "pdekit.fitting",
+    "compare": "pdekit.fitting",
+    "Comparison": "pdekit.fitting",
     "simulate": "pdekit.simulation",
     "Simulation": "pdekit.simulation",
     "simulation": "pdekit.simulation",

@@ -44,8 +44,13 @@ def versions() -> dict[str, str]:
 
 def fit_document(fit: "Fit", profiles: "Profiles", notes: tuple[str, ...], folder: str | None) -> dict[str, Any]:
     """A fit: estimates with error bars, how they were found, and what is suspicious."""
+    from pdekit.symbolic import SymbolicSDE
+
     return {
-        "model": fit.model.to_dict(),
+        "model": fit.model.to_dict()
+        if isinstance(fit.model, SymbolicSDE)
+        else {"kind": type(fit.model).__name__, "states": fit.data.names},
+        "coefficients": None if fit.params else fit.to_dataframe().reset_index().to_dict("records"),
         "status": fit.status,
         "params": {name: _parameter(fit, name, profiles) for name in fit.params},
         "loglik": fit.loglik,

@@ -7,13 +7,13 @@ import sympy
 from sympy import Expr, Symbol
 from torch import Tensor
 
-from pdekit.data import Trajectories
+from pdekit.data import Snapshots, Trajectories
 from pdekit.symbolic import SymbolicSDE
 
 Domain = tuple[float, float]
 
 
-def suggest_domain(model: SymbolicSDE, data: Trajectories) -> tuple[Domain, ...]:
+def suggest_domain(model: SymbolicSDE, data: Trajectories | Snapshots) -> tuple[Domain, ...]:
     """The interval of each state between the points where its noise vanishes or a formula ends, around the data.
 
     sigma*sqrt(x), sigma*x and sigma*x**gamma give (0, inf) to positive data, sqrt(x*(1 - x)) gives (0, 1). A point
@@ -28,11 +28,12 @@ def suggest_domain(model: SymbolicSDE, data: Trajectories) -> tuple[Domain, ...]
         >>> suggest_domain(SymbolicSDE("x", "k*(m - x)", "s*sqrt(x)"), data)
         ((0.0, inf),)
     """
+    parts = data.samples if isinstance(data, Snapshots) else data.values
     found = []
     for i, x in enumerate(model.state):
         noise = [g for g in model.diffusion_matrix.row(i) if g != 0]
         points = {p for base in _bases([model.drift[i]], noise, x) for p in _real_roots(base, x)}
-        found.append(_around(points, [values[:, i] for values in data.values]))
+        found.append(_around(points, [values[:, i] for values in parts]))
     return tuple(found)
 
 

@@ -1,6 +1,6 @@
 """`pdekit fit`: a file and a model in, a table, flags and a folder with a report out."""
 
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,9 +8,10 @@ from pdekit.cli.arguments import assignments, interval, intervals, name_list
 from pdekit.cli.documents import fit_document, print_json
 from pdekit.cli.keeping import Profiles, keep_fit
 from pdekit.cli.progress import Bar, progress_bar
-from pdekit.cli.reading import read_series
+from pdekit.cli.reading import read_series, read_snapshots
 from pdekit.cli.screen import intervals_table, screen_width, wrapped
 from pdekit.cli.stating import Statement, check_names
+from pdekit.cli.ways import LEARNERS, check_method, learner, observation
 from pdekit.errors import ConvergenceError, InputError
 
 if TYPE_CHECKING:
@@ -103,11 +104,32 @@ def fit_series(
     method: Annotated[
         str,
         typer.Option(
-            metavar="METHOD", help="auto, closed-form, fokker-planck, bridge, euler.", rich_help_panel=_SEARCH
+            metavar="METHOD",
+            help="auto, mle; without a model sparse, km, neural; snapshots for unpaired samples; or a density: "
+            "closed-form, fokker-planck, bridge, euler, kessler, ozaki, shoji-ozaki, ait-sahalia.",
+            rich_help_panel=_SEARCH,
         ),
     ] = "auto",
     start: Annotated[
         Texts, typer.Option(metavar="NAME=VALUE", help="A starting value.", rich_help_panel=_SEARCH)
+    ] = None,
+    term: Annotated[
+        Texts, typer.Option(metavar="FORMULA", help="A candidate of the drift, for sparse.", rich_help_panel=_SEARCH)
+    ] = None,
+    noise_term: Annotated[
+        Texts, typer.Option(metavar="FORMULA", help="A candidate of g^2, for sparse.", rich_help_panel=_SEARCH)
+    ] = None,
+    observed: Annotated[
+        Texts,
+        typer.Option(metavar="NAMES", help="The states that the columns are, if not all: x,y.", rich_help_panel=_MODEL),
+    ] = None,
+    measurement_noise: Annotated[
+        Texts,
+        typer.Option(
+            metavar="LEVEL",
+            help="Standard deviation of noise on the readings: a number or estimate; NAME=LEVEL for one state.",
+            rich_help_panel=_MODEL,
+        ),
     ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Profile-likelihood intervals, too.", rich_help_panel=_SEARCH)
@@ -127,7 +149,10 @@ def fit_series(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=_RESULT)] = False,
 ) -> None:
-    """Fit a model to observed series by maximum likelihood.
+    """Fit a stochastic differential equation to observed series.
+
+    With a model: by maximum likelihood. Without one, a formula is looked for (sparse), or drift and diffusion are
+    learned as functions (km, neural).
 
     With --out, a folder is left with report.html, params.csv, and the fitted model for pdekit simulate.
     """
@@ -147,7 +172,11 @@ def fit_series(
         "decimal": None if decimal == "." else decimal,
     }
     limits = dict.fromkeys(name_list(positive), (0.0, None)) | intervals(bounds, "--bounds")
-    statement = Statement(
+    stated = bool(model or drift or diffusion)
+    check_method(method, stated=stated)
+    way = None if stated else learner(method, tuple(term or ()), tuple(noise_term or ()))
+    _check_alone(way, start=start, fix=fix, observed=observed, measurement_noise=measurement_noise)
+    statement = way or Statement(
         name=model,
         drift=tuple(drift or ()),
         diffusion=tuple(diffusion or ()),
@@ -159,11 +188,13 @@ def fit_series(
     options = {
         "fixed": assignments(fix, "--fix"),
         "start": assignments(start, "--start"),
-        "method": method,
+        "method": "auto" if method in (*LEARNERS, "mle", "snapshots") else method,
+        "observation": observation(name_list(observed), measurement_noise or []),
         "seed": seed,
+        "snapshots": method in ("snapshots", "grid", "weak"),
     }
     silent = as_json or quiet
-    _check_before(out, overwrite, method)
+    _check_before(out, overwrite)
     with progress_bar(total=4.0 + profile, quiet=silent) as bar:
         found, notes = _fit(data, layout, statement, options, bar, silent)
         profiles, reasons = _profiles(found, bar) if profile else ({}, ())
@@ -182,35 +213,59 @@ def fit_series(
         typer.echo(_where(out, report=not no_report))
 
 
-def _check_before(out: str | None, overwrite: bool, method: str) -> None:
+def _check_alone(way: Any, **flags: Any) -> None:
+    """Refuses what belongs to a model with parameters where there is none."""
+    given = [name for name, value in flags.items() if value]
+    if way is not None and given:
+        raise InputError(
+            f"--{given[0].replace('_', '-')} belongs to a model: give --model, or --drift and --diffusion."
+        )
+
+
+def _check_before(out: str | None, overwrite: bool) -> None:
     """Refuses early what would only fail after the work."""
-    from pdekit.fitting.densities.choose import Method
     from pdekit.fitting.storage import check_folder
 
-    if method not in get_args(Method):
-        raise InputError(f"--method must be one of {', '.join(get_args(Method))}; got {method!r}.")
     if out is not None:
         check_folder(out, overwrite=overwrite)
 
 
 def _fit(
-    path: str, layout: dict[str, Any], statement: Statement, options: dict[str, Any], bar: Bar, silent: bool
+    path: str, layout: dict[str, Any], statement: Any, options: dict[str, Any], bar: Bar, silent: bool
 ) -> "tuple[Fit, tuple[str, ...]]":
+    from pdekit.data import Snapshots
     from pdekit.fitting import fit
-    from pdekit.fitting.estimation import check_domain
+    from pdekit.fitting.ways import check_domain
 
     bar.begin(f"Reading {path}")
+    unpaired = options.pop("snapshots")
+    if not isinstance(statement, Statement):
+        return _learn(path, layout, statement, options["seed"], bar, silent)
     model = statement.build()
     for flag, name in (("--fix", "fixed"), ("--start", "start")):
         check_names(model, options[name], flag)
-    series = read_series(path, layout)
+    series = read_snapshots(path, layout) if unpaired else read_series(path, layout)
     statement.check_columns(model, series)
     model, notes = statement.suit(model, series)
-    check_domain(model, series)
+    if options["observation"] is None and not isinstance(series, Snapshots):
+        check_domain(model, series)
     if not silent:
         typer.echo(wrapped("\n".join((series.describe(), *notes))) + "\n")
     bar.begin("Fitting")
     return fit(model, series, **options, progress=bar.likelihood), notes
+
+
+def _learn(
+    path: str, layout: dict[str, Any], way: Any, seed: int, bar: Bar, silent: bool
+) -> "tuple[Fit, tuple[str, ...]]":
+    """A fit without a stated model."""
+    from pdekit.fitting import fit
+
+    series = read_series(path, layout)
+    if not silent:
+        typer.echo(wrapped(series.describe()) + "\n")
+    bar.begin("Fitting")
+    return fit(way, series, seed=seed, progress=lambda what, number: bar.detail(f"{what} {number:.3g}")), ()
 
 
 def _profiles(found: "Fit", bar: Bar) -> tuple[Profiles, tuple[str, ...]]:

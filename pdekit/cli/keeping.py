@@ -17,7 +17,7 @@ Profiles = Mapping[str, tuple[float, float] | None]
 
 
 def keep_fit(fit: "Fit", folder: str, *, overwrite: bool, command: str, profiles: Profiles, report: bool) -> None:
-    """Writes a fit for people and machines: `params.csv`, `report.html`, and what `Fit.load` reads.
+    """Writes a fit for people and machines: a table, `report.html`, and what `Fit.load` reads.
 
     Raises:
         InputError: If the folder may not or can't be written.
@@ -27,7 +27,8 @@ def keep_fit(fit: "Fit", folder: str, *, overwrite: bool, command: str, profiles
 
     with whole_folder(folder, overwrite=overwrite) as draft:
         save_fit(fit, draft)
-        parameter_frame(fit, profiles).to_csv(draft / "params.csv", lineterminator="\n")
+        table = "params.csv" if fit.params else "coefficients.csv"
+        parameter_frame(fit, profiles).to_csv(draft / table, lineterminator="\n")
         if report:
             fit.report(draft / "report.html", command=command)
 

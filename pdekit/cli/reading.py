@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pdekit.errors import InputError
 
 if TYPE_CHECKING:
-    from pdekit.data import Trajectories
+    from pdekit.data import Snapshots, Trajectories
 
 TEXT = (".csv", ".tsv", ".txt", ".dat")
 # Options of text files that other formats have no use for, as the command line spells them.
@@ -43,6 +43,23 @@ def read_series(path: str, options: Mapping[str, Any]) -> "Trajectories":
         known = ", ".join((*TEXT, ".parquet", ".npz"))
         raise InputError(f"The format of {path!r} is told by its suffix, and {suffix or 'none'!r} is none of {known}.")
     return Trajectories.from_csv(path, **given)
+
+
+def read_snapshots(path: str, options: Mapping[str, Any]) -> "Snapshots":
+    """Reads unpaired samples from a text file: rows of equal times form a snapshot.
+
+    Raises:
+        InputError: If the suffix is not that of a text file, or an option has no meaning for snapshots.
+        DataError: As for `read_series`.
+    """
+    from pdekit.data import Snapshots
+
+    given = {name: value for name, value in options.items() if value not in (None, (), False)}
+    series_only = ("id", "fixed_dt", "reverse_time", "sort", "max_gap")
+    _refuse(given, {name: f"--{name.replace('_', '-')}" for name in series_only}, "snapshots")
+    if Path(path).suffix.lower() not in TEXT:
+        raise InputError(f"Snapshots are read from a text file ({', '.join(TEXT)}), got {path!r}.")
+    return Snapshots.from_csv(path, **given)
 
 
 def _refuse(given: Mapping[str, Any], flags: Mapping[str, str], what: str) -> None:

@@ -9,7 +9,7 @@ from pdekit.cli.arguments import Interval
 from pdekit.errors import InputError
 
 if TYPE_CHECKING:
-    from pdekit.data import Trajectories
+    from pdekit.data import Snapshots, Trajectories
     from pdekit.symbolic import SymbolicSDE
 
 _CONVENTIONS = ("ito", "stratonovich")
@@ -81,16 +81,16 @@ class Statement:
         check_names(model, (name for name, _ in self.bounds), "--bounds and --positive")
         return model.with_bounds(**dict(self.bounds)) if self.bounds else model
 
-    def check_columns(self, model: "SymbolicSDE", data: "Trajectories") -> None:
+    def check_columns(self, model: "SymbolicSDE", data: "Trajectories | Snapshots") -> None:
         """Raises an `InputError` if a formula names a column that is not its state: it would be a parameter."""
-        taken = [name for name in data.names if name in model.params]
+        taken = [name for name in data.names or () if name in model.params]
         if self.name is None and taken:
             raise InputError(
                 f"The formulas name the column {taken[0]!r}, which would be read as an unknown parameter. Write "
                 f"the state as {self.state_names[0]!r}, or name it after the column with --state {taken[0]}."
             )
 
-    def suit(self, model: "SymbolicSDE", data: "Trajectories") -> "tuple[SymbolicSDE, tuple[str, ...]]":
+    def suit(self, model: "SymbolicSDE", data: "Trajectories | Snapshots") -> "tuple[SymbolicSDE, tuple[str, ...]]":
         """The model with what its formulas leave open settled to suit the data, and a note on each such choice."""
         from pdekit.cli.domains import suggest_domain
         from pdekit.cli.signs import signless_params

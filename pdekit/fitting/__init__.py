@@ -1,6 +1,23 @@
-"""From trajectories to a fitted SDE: transition densities, maximum likelihood, error bars and diagnostics."""
+"""From data to a fitted SDE: likelihoods, filters, discovery, learned coefficients, error bars and diagnostics."""
 
+from pdekit.fitting.comparison import Comparison, compare
 from pdekit.fitting.estimation import fit
+from pdekit.fitting.filtering import Observation
+from pdekit.fitting.kramers_moyal import KramersMoyal
+from pdekit.fitting.neural import NeuralSDE, TransitionStream
 from pdekit.fitting.result import Fit, Parameter
+from pdekit.fitting.sparse import Library, SparseSDE
 
-__all__ = ["Fit", "Parameter", "fit"]
+__all__ = [
+    "Comparison",
+    "Fit",
+    "KramersMoyal",
+    "Library",
+    "NeuralSDE",
+    "Observation",
+    "Parameter",
+    "SparseSDE",
+    "TransitionStream",
+    "compare",
+    "fit",
+]

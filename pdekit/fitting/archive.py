@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from pdekit import __version__
-from pdekit.data import Trajectories
+from pdekit.data import Snapshots, Trajectories
 from pdekit.errors import InputError
 from pdekit.fitting.coefficients import Model
 from pdekit.fitting.estimate import Estimate
 from pdekit.fitting.learned_estimate import LearnedEstimate
 from pdekit.fitting.maximum_likelihood import MaximumLikelihood
+from pdekit.fitting.snapshot_likelihood import SnapshotLikelihood
 from pdekit.fitting.storage import read_document, write_document
 from pdekit.symbolic import SymbolicSDE
 
@@ -37,19 +38,21 @@ def save_fit(fit: "Fit", folder: Path) -> None:
             p.name: {"estimate": p.estimate, "stderr": p.stderr, "status": p.status} for p in fit.params.values()
         },
         "estimate": {"kind": fit.estimate.kind, **record},
-        "data": {
-            "ids": list(fit.data.ids),
-            "names": list(fit.data.names),
-            "time_unit": fit.data.time_unit,
-            "origin": fit.data.origin,
-            "notes": list(fit.data.notes),
-        },
+        "data": {"names": list(fit.data.names), "time_unit": fit.data.time_unit, "notes": list(fit.data.notes)},
     }
-    own: dict[str, Tensor] = {
-        "lengths": torch.tensor([len(t) for t in fit.data.times]),
-        "times": torch.cat(list(fit.data.times)),
-        "values": torch.cat(list(fit.data.values)),
-    }
+    if isinstance(fit.data, Snapshots):
+        own: dict[str, Tensor] = {
+            "lengths": torch.tensor([len(x) for x in fit.data.samples]),
+            "times": fit.data.times,
+            "values": torch.cat(list(fit.data.samples)),
+        }
+    else:
+        document["data"] |= {"ids": list(fit.data.ids), "origin": fit.data.origin}
+        own = {
+            "lengths": torch.tensor([len(t) for t in fit.data.times]),
+            "times": torch.cat(list(fit.data.times)),
+            "values": torch.cat(list(fit.data.values)),
+        }
     write_document(folder, document, {**own, **{f"estimate.{name}": value for name, value in arrays.items()}})
 
 
@@ -61,11 +64,12 @@ def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     document, arrays = read_document(folder)
     try:
-        lengths = arrays["lengths"].tolist()
+        record, lengths = document["estimate"], arrays["lengths"].tolist()
+        if record["kind"] == SnapshotLikelihood.kind:
+            return _read_snapshots(document, arrays, lengths)
         data = Trajectories(
             times=arrays["times"].split(lengths), values=arrays["values"].split(lengths), **document["data"]
         )
-        record = document["estimate"]
         found = {name.removeprefix("estimate."): v for name, v in arrays.items() if name.startswith("estimate.")}
         if record["kind"] == LearnedEstimate.kind:
             estimate: Estimate = LearnedEstimate.from_record(record, found, data.pairs())
@@ -87,6 +91,18 @@ def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(
             f"The saved fit in {folder} is incomplete or damaged ({error}). Fit the model again."
         ) from error
+
+
+def _read_snapshots(document: dict[str, Any], arrays: dict[str, Tensor], lengths: list[int]) -> dict[str, Any]:
+    found = {name.removeprefix("estimate."): v for name, v in arrays.items() if name.startswith("estimate.")}
+    model = SymbolicSDE.from_dict(document["model"])
+    return {
+        "model": model,
+        "data": Snapshots(arrays["times"], arrays["values"].split(lengths), **document["data"]),
+        "estimate": SnapshotLikelihood.from_record(document["estimate"], found, model),
+        "method": str(document["method"]),
+        "seed": int(document["seed"]),
+    }
 
 
 def _check_params(stated: dict[str, Any], theta: dict[str, float], folder: object) -> None:

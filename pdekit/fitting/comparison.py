@@ -10,9 +10,7 @@ from torch import Tensor
 
 from pdekit.data import Trajectories
 from pdekit.errors import DataError, InputError, PdekitError
-from pdekit.fitting.densities.choose import transition_density
 from pdekit.fitting.estimation import fit
-from pdekit.fitting.maximum_likelihood import MaximumLikelihood
 from pdekit.fitting.result import Fit
 from pdekit.report import Table, render_table
 
@@ -240,9 +238,8 @@ def _names(models: Sequence[Any]) -> dict[str, Any]:
 
 
 def _held_out(found: Fit, pairs: Any) -> Tensor:
-    method: Any = found.estimate.method if isinstance(found.estimate, MaximumLikelihood) else "auto"
     with torch.no_grad():
-        return transition_density(found.model, pairs, found.theta, method).log_density(found.theta)
+        return found.estimate.density_of(pairs).log_density(found.theta)
 
 
 __all__ = ["Comparison", "Entry", "compare", "split"]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from pdekit.data import Pairs
 from pdekit.errors import UnsupportedError
 from pdekit.fitting.densities.protocol import TransitionDensity
 from pdekit.fitting.inference.uncertainty import Covariances
@@ -43,6 +44,10 @@ class Estimate(ABC):
     @abstractmethod
     def density(self) -> TransitionDensity:
         """The transition density that `loglik` is made of."""
+
+    @abstractmethod
+    def density_of(self, pairs: Pairs) -> TransitionDensity:
+        """The same density of other transitions."""
 
     @property
     @abstractmethod

@@ -1,47 +1,58 @@
 """The door: `fit`."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from pdekit.data import Trajectories
-from pdekit.errors import DataError, InputError
-from pdekit.fitting.densities.choose import Method
-from pdekit.fitting.inference.maximum import Progress, maximise
-from pdekit.fitting.inference.threads import one_thread
-from pdekit.fitting.inference.uncertainty import covariances
-from pdekit.fitting.maximum_likelihood import MaximumLikelihood
+from pdekit.data import Snapshots, Trajectories
+from pdekit.errors import InputError
+from pdekit.fitting.filtering import Observation
+from pdekit.fitting.inference.maximum import Progress
+from pdekit.fitting.kramers_moyal import KramersMoyal
+from pdekit.fitting.neural import NeuralSDE
 from pdekit.fitting.result import Fit
+from pdekit.fitting.sparse import SparseSDE
+from pdekit.fitting.ways import by_kernels, by_likelihood, by_networks, by_search, by_snapshots
 from pdekit.symbolic import SymbolicSDE
+
+_LEARNERS = {KramersMoyal: by_kernels, SparseSDE: by_search, NeuralSDE: by_networks}
 
 
 def fit(
-    model: SymbolicSDE,
-    data: Trajectories,
+    model: SymbolicSDE | KramersMoyal | SparseSDE | NeuralSDE,
+    data: Trajectories | Snapshots,
     *,
-    method: Method = "auto",
+    method: str = "auto",
+    observation: Observation | None = None,
     start: Mapping[str, float] | None = None,
     fixed: Mapping[str, float] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Fit:
-    r"""Fits a model to trajectories by maximum likelihood.
+    r"""Fits an SDE to trajectories, or to snapshots of its law.
 
-    Maximises sum_i log p(x_{i+1}, t_{i+1} | x_i, t_i; theta) over the transitions of all paths, whatever their steps.
+    A model with named parameters is fitted by maximum likelihood: over trajectories sum_i log p(x_{i+1}, t_{i+1} | x_i,
+    t_i; theta), whatever the steps. `KramersMoyal()` and `NeuralSDE()` learn drift and diffusion as functions;
+    `SparseSDE()` finds a formula among candidate terms, which is then fitted as if it had been stated.
 
     Args:
-        model: The SDE.
+        model: The SDE, or the way to find one.
         data: The observations, in a time unit that all rates will be per.
-        method: The transition density: "auto", "closed-form", "fokker-planck", "bridge" or "euler".
+        method: Of a model with parameters. For trajectories the transition density: "auto", "closed-form",
+            "fokker-planck", "bridge", "euler", "kessler", "ozaki", "shoji-ozaki" or "ait-sahalia"; with an
+            `observation` the filter: "auto", "kalman" or "fokker-planck". For snapshots "auto", "grid" or "weak".
+        observation: How readings see the state, if they are noisy or leave states out; needs a model with parameters.
         start: Starting values by name, where the automatic ones don't suit.
         fixed: Parameters to hold at given values.
-        seed: Of the search for starting values and the diagnostics; recorded.
-        progress: Called with (what is being done, log-likelihood) after every accepted step.
+        seed: Of everything random; recorded.
+        progress: Called with (what is being done, a number: the log-likelihood, or the share that is done).
 
     Returns:
         The fit; `fit.status` says whether it converged.
 
     Raises:
-        InputError: If a name in `start` or `fixed` is not a parameter, or a value is outside its bounds.
-        DataError: If the data have another number of states, or leave the model's domain.
+        InputError: If a name in `start` or `fixed` is not a parameter, a value is outside its bounds, or an option does
+            not belong to the model.
+        DataError: If the data have another number of states, leave the model's domain, or don't determine it.
         UnsupportedError: If the method can't serve the model.
         ConvergenceError: If no starting point gives the observations a positive density.
 
@@ -52,58 +63,36 @@ def fit(
         >>> fit.status
         'converged'
     """
-    if not isinstance(model, SymbolicSDE):
+    if not isinstance(data, Trajectories | Snapshots):
         raise InputError(
-            f"The model must be a SymbolicSDE, got {type(model).__name__}; pdekit.models holds ready ones."
+            f"The data must be Trajectories or Snapshots, got {type(data).__name__}; use Trajectories.from_dataframe "
+            "or a sister."
         )
-    if not isinstance(data, Trajectories):
+    if isinstance(model, SymbolicSDE):
+        if isinstance(data, Snapshots):
+            _refuse(type(data).__name__, observation=observation)
+            return by_snapshots(model, data, method, start, fixed, seed, progress)
+        return by_likelihood(model, data, method, observation, start, fixed, seed, progress)
+    way: Any = _LEARNERS.get(type(model))
+    if way is None:
         raise InputError(
-            f"The data must be Trajectories, got {type(data).__name__}; use Trajectories.from_dataframe or a sister."
+            f"The model must be a SymbolicSDE (pdekit.models holds ready ones), KramersMoyal(), SparseSDE() or "
+            f"NeuralSDE(), got {type(model).__name__}."
         )
-    _check_values(model, start, "start")
-    _check_values(model, fixed, "fixed")
-    check_domain(model, data)
-    estimated = len(set(model.param_names) - set(fixed or {}))
-    if data.n_observations - data.n_paths <= estimated:
-        raise DataError(
-            f"{data.n_observations - data.n_paths} transition(s) can't determine {estimated} parameters. "
-            "Take a longer record, or hold parameters by fixed={...}."
+    if isinstance(data, Snapshots):
+        raise InputError(
+            f"{type(model).__name__} needs paired states, which snapshots don't have: state a model with parameters, "
+            "or use SnapshotMatching()."
         )
-    if set(fixed or {}) >= set(model.param_names):
-        raise InputError("Every parameter is held fixed, so there is nothing to estimate; leave at least one free.")
-    with one_thread(len(data.pairs())):
-        maximum = maximise(model, data.pairs(), method=method, start=start, fixed=fixed, seed=seed, progress=progress)
-        estimate = MaximumLikelihood(model, maximum, covariances(maximum), method)
-    return Fit(model, data, estimate, method, seed)
+    chosen = None if method == "auto" else method
+    _refuse(type(model).__name__, method=chosen, observation=observation, start=start, fixed=fixed)
+    return way(model, data, seed, progress)
 
 
-def _check_values(model: SymbolicSDE, values: Mapping[str, float] | None, what: str) -> None:
-    for name, value in (values or {}).items():
-        if name not in model.params:
-            raise InputError(
-                f"`{what}` names {name!r}, but this model's parameters are {', '.join(model.param_names)}."
-            )
-        lower, upper = model.params[name]
-        if not lower <= value <= upper:
-            raise InputError(f"`{what}` sets {name} = {value:g}, outside its bounds ({lower:g}, {upper:g}).")
+def _refuse(what: str, **options: Any) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(f"`{given[0]}` belongs to a model with named parameters and does not go with {what}.")
 
 
-def check_domain(model: SymbolicSDE, data: Trajectories) -> None:
-    """Raises DataError if the data don't fit the model's states or leave its domain."""
-    if model.dim != data.dim:
-        raise DataError(
-            f"The model has {model.dim} state(s) ({', '.join(model.state_names)}), the data {data.dim} column(s) "
-            f"({', '.join(data.names)}). Choose as many columns as the model has states."
-        )
-    for label, times, values in zip(data.ids, data.times, data.values, strict=True):
-        for i, (lower, upper) in enumerate(model.domain):
-            outside = (~((values[:, i] > lower) & (values[:, i] < upper))).nonzero().flatten()
-            if len(outside):
-                row = int(outside[0])
-                where = f" of path {label}" if data.n_paths > 1 else ""
-                raise DataError(
-                    f"{data.names[i]} = {float(values[row, i]):g} at time {float(times[row]):g} "
-                    f"(observation {row + 1}{where}) is outside the domain ({lower:g}, {upper:g}) "
-                    f"of {model.name or 'the model'}; {len(outside)} observation(s) are. "
-                    "Choose a model that allows such values, or transform or shift the data."
-                )
+__all__ = ["fit"]

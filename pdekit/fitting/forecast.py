@@ -42,9 +42,10 @@ def continue_paths(
         >>> continue_paths(fit, paths=5, horizon=2.0).values.shape
         torch.Size([9, 5, 1])
     """
+    start = fit.evidence.of_states.data.values[-1][-1]
     times = forecast_times(fit.data, horizon)
     seed = fit.seed if seed is None else seed
-    return simulate(fit.sde, fit.data.values[-1][-1], times, paths=paths, seed=seed, **options)
+    return simulate(fit.sde, start, times, paths=paths, seed=seed, **options)
 
 
 def forecast_times(data: Trajectories, horizon: float | None = None, *, points: int | None = None) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from pdekit.errors import InputError
+from pdekit.report import Flag
 from pdekit.sde import SDE, NoiseType
 
 Box = tuple[tuple[float, float], ...]
@@ -31,6 +32,8 @@ class LearnedSDE(ABC):
     kind: ClassVar[str]
     convention: ClassVar[Literal["ito"]] = "ito"
     boundary: ClassVar[str] = ""
+    details: tuple[tuple[str, str], ...] = ()  # names and values that tell how it was learned
+    flags: tuple[Flag, ...] = ()  # what to know before using it
     param_names: ClassVar[tuple[str, ...]] = ()
     params: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
@@ -92,6 +95,11 @@ class LearnedSDE(ABC):
             domain=self.domain,
             names=self.state_names,
         )
+
+    @property
+    def effective(self) -> float | None:
+        """The effective number of parameters; None where that has no meaning or is not known."""
+        return None
 
     @abstractmethod
     def drift(self, t: Any, x: Tensor) -> Tensor:

@@ -20,7 +20,10 @@ from pdekit.fitting.learned import LearnedSDE
 from pdekit.report import Flag
 
 # Where the models of each kind are defined: "module:class".
-_HOMES: dict[str, str] = {}
+_HOMES = {
+    "kernel": "pdekit.fitting.kramers_moyal:KernelSDE",
+    "network": "pdekit.fitting.neural:NetworkSDE",
+}
 _NONE = torch.zeros(0, dtype=torch.float64)
 
 
@@ -60,7 +63,11 @@ class LearnedEstimate(Estimate):
     @cached_property
     def density(self) -> TransitionDensity:  # type: ignore[override]
         """See `Estimate`."""
-        return transition_density(self.model, self.pairs, _NONE)
+        return self.density_of(self.pairs)
+
+    def density_of(self, pairs: Pairs) -> TransitionDensity:
+        """See `Estimate`."""
+        return transition_density(self.model, pairs, _NONE)
 
     @cached_property
     def loglik(self) -> float:  # type: ignore[override]

@@ -10,16 +10,26 @@ import torch
 from torch import Tensor
 
 from pdekit.data import Pairs
-from pdekit.fitting.densities.choose import Method, transition_density
+from pdekit.fitting.densities.choose import resolved, transition_density
 from pdekit.fitting.densities.grid import FokkerPlanckTransition
 from pdekit.fitting.densities.protocol import TransitionDensity
 from pdekit.fitting.estimate import Details, Estimate
+from pdekit.fitting.filtering import Observation, filter_likelihood
 from pdekit.fitting.inference.bijection import Bijection
 from pdekit.fitting.inference.likelihood import NegativeLogLikelihood
 from pdekit.fitting.inference.maximum import Maximum
 from pdekit.fitting.inference.optimise import Minimum
 from pdekit.fitting.inference.uncertainty import Covariances, profile_interval
+from pdekit.fitting.sparse import SparseSearch
+from pdekit.report import Flag, Table
 from pdekit.symbolic import SymbolicSDE
+
+_UNSETTLED = Flag(
+    "warning",
+    "The search for terms did not come to rest",
+    "Two sets of terms are about equally good; the better of them is shown.",
+    "State the model yourself, or give fewer candidates.",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +40,17 @@ class MaximumLikelihood(Estimate):
         model: The SDE.
         maximum: Where it is, with everything known about how it was reached.
         errors: Covariances of the parameters.
-        method: The transition density that was asked for.
+        method: The transition density, or the filter, that was asked for.
+        observation: How the data see the state; None if they are the state.
+        search: The search that found the model; None if it was stated.
     """
 
     model: SymbolicSDE
     maximum: Maximum
     errors: Covariances
-    method: Method
+    method: str
+    observation: Observation | None = None
+    search: SparseSearch | None = None
 
     kind = "maximum-likelihood"
     title = "Maximum-likelihood fit of a stochastic differential equation"
@@ -60,6 +74,13 @@ class MaximumLikelihood(Estimate):
     def density(self) -> TransitionDensity:  # type: ignore[override]
         """See `Estimate`."""
         return self.maximum.density
+
+    def density_of(self, pairs: Pairs) -> TransitionDensity:
+        """See `Estimate`."""
+        method: Any = self.method
+        if self.observation is not None:
+            return filter_likelihood(self.model, pairs, self.observation, self.theta, method)
+        return transition_density(self.model, pairs, self.theta, resolved(self.density, method))  # type: ignore[arg-type]
 
     @property
     def n_estimated(self) -> float:
@@ -86,6 +107,19 @@ class MaximumLikelihood(Estimate):
         """See `Estimate`."""
         return self.maximum.shift if self.maximum.on_grids else None
 
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """See `Estimate`."""
+        if self.search is None:
+            return ()
+        settled = () if self.search.settled else (_UNSETTLED,)
+        return (*settled, *(Flag("note", "About the search for terms", note) for note in self.search.notes))
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """See `Estimate`."""
+        return () if self.search is None else (self.search.table(),)
+
     def profile(self, position: int, level: float) -> tuple[float, float] | None:
         """See `Estimate`."""
         return profile_interval(self.maximum, position, level)
@@ -100,6 +134,10 @@ class MaximumLikelihood(Estimate):
             ("Gradients used", str(self.maximum.evaluations)),
             ("Newton decrement", f"{self.maximum.minimum.decrement:.2g}"),
         ]
+        if self.observation is not None:
+            found.append(("Observation", repr(self.observation)))
+        if self.search is not None:
+            found += [("Search", self.search.settings), ("Regime", f"{self.search.regime} steps: {self.search.reason}")]
         shift = self.maximum.shift[np.isfinite(self.maximum.shift)]
         if len(shift) and abs(shift).max() > 0:
             found.append(("Discretisation", f"moves no estimate by more than {abs(shift).max():.2g} standard errors"))
@@ -108,6 +146,13 @@ class MaximumLikelihood(Estimate):
     @property
     def explanation(self) -> str:
         """See `Estimate`."""
+        if self.observation is not None:
+            return (
+                "Maximum likelihood of readings that see the state with noise or only in part: each reading "
+                "contributes the logarithm of its density given all earlier ones of its path, which a filter computes. "
+                "Standard errors come from the observed information, robust ones from the sandwich of curvature and "
+                "scores."
+            )
         text = (
             "Maximum likelihood: each step between consecutive observations contributes the logarithm of its "
             "transition density under the SDE, computed as named below. Standard errors come from the observed "
@@ -126,10 +171,14 @@ class MaximumLikelihood(Estimate):
         maximum, minimum = self.maximum, self.maximum.minimum
         record = {
             "method": self.method,
+            "density": resolved(self.density, self.method),
             "loglik": self.loglik,
+            "route": self.route,
             "at_bound": list(maximum.at_bound),
             "evaluations": maximum.evaluations,
             "grid": _grid(maximum.objective.density),
+            "observation": None if self.observation is None else self.observation.to_record(),
+            "search": None if self.search is None else self.search.to_dict(),
             "minimum": {
                 "value": minimum.value,
                 "decrement": minimum.decrement if np.isfinite(minimum.decrement) else None,
@@ -156,8 +205,12 @@ class MaximumLikelihood(Estimate):
     ) -> "MaximumLikelihood":
         """The estimate that `to_record` described; its likelihood is built anew on the same grid."""
         theta, free = arrays["theta"], arrays["free"].numpy().astype(bool)
-        if record["grid"] is None:
-            density = transition_density(model, pairs, theta, record["method"])
+        observation = record["observation"] and Observation.from_record(record["observation"])
+        if observation is not None:
+            density: TransitionDensity = filter_likelihood(model, pairs, observation, theta, record["method"])
+        elif record["grid"] is None:
+            density = transition_density(model, pairs, theta, record["density"])
+            density.route = record["route"]
         else:
             density = FokkerPlanckTransition.lay(model, pairs, theta, **record["grid"])
         bijection = Bijection([model.params[name] for name in model.param_names])
@@ -184,7 +237,8 @@ class MaximumLikelihood(Estimate):
             start=arrays["start"],
         )
         errors = Covariances(arrays["covariance.observed"].numpy(), arrays["covariance.sandwich"].numpy())
-        return cls(model, maximum, errors, record["method"])
+        search = record["search"] and SparseSearch.from_dict(record["search"])
+        return cls(model, maximum, errors, record["method"], observation, search)
 
 
 def _grid(density: TransitionDensity) -> dict[str, Any] | None:

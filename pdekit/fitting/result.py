@@ -12,8 +12,8 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from pdekit.data import Pairs, Trajectories
-from pdekit.errors import InputError
+from pdekit.data import Pairs, Snapshots
+from pdekit.errors import InputError, UnsupportedError
 from pdekit.fitting.coefficients import Model
 from pdekit.fitting.estimate import Estimate
 from pdekit.fitting.evidence import Evidence
@@ -67,7 +67,7 @@ class Fit:
 
     Attributes:
         model: The model as it was stated, or as it was learned.
-        data: The trajectories it was fitted to.
+        data: The `Trajectories`, or `Snapshots`, it was fitted to.
         estimate: What was found, with everything known about how.
         method: The method that was asked for.
         seed: Of everything random, in the search and in the diagnostics.
@@ -84,19 +84,27 @@ class Fit:
     """
 
     model: Model
-    data: Trajectories
+    data: Any
     estimate: Estimate
     method: str
     seed: int
 
     @property
     def n(self) -> int:
-        """The number of transitions that the likelihood is a product over."""
-        return len(self.pairs)
+        """The number of transitions that the likelihood is a product over; of samples for snapshots."""
+        return self.data.n_observations if isinstance(self.data, Snapshots) else len(self.pairs)
 
     @cached_property
     def pairs(self) -> Pairs:
-        """The transitions."""
+        """The transitions.
+
+        Raises:
+            UnsupportedError: For snapshots, which are not paired.
+        """
+        if isinstance(self.data, Snapshots):
+            raise UnsupportedError(
+                "Snapshots are not paired: there are no transitions, residuals or paths to continue."
+            )
         return self.data.pairs()
 
     @property
@@ -106,7 +114,7 @@ class Fit:
 
     @property
     def loglik(self) -> float:
-        """The log-likelihood at the estimate, of the data as given (per unit of the state)."""
+        """The log-likelihood at the estimate, of the data as given (per unit of the state); None for weak equations."""
         return self.estimate.loglik
 
     @property
@@ -117,12 +125,14 @@ class Fit:
     @property
     def aic(self) -> float | None:
         """Akaike's criterion, 2 k - 2 log L; None where k has no meaning."""
-        return None if self.n_estimated is None else 2.0 * self.n_estimated - 2.0 * self.loglik
+        return None if self.n_estimated is None or self.loglik is None else 2.0 * self.n_estimated - 2.0 * self.loglik
 
     @property
     def bic(self) -> float | None:
         """Schwarz's criterion, k log n - 2 log L; None where k has no meaning."""
-        return None if self.n_estimated is None else self.n_estimated * math.log(self.n) - 2.0 * self.loglik
+        if self.n_estimated is None or self.loglik is None:
+            return None
+        return self.n_estimated * math.log(self.n) - 2.0 * self.loglik
 
     @property
     def status(self) -> Literal["converged", "not converged"]:
@@ -205,8 +215,10 @@ class Fit:
 
     @cached_property
     def _diagnostics(self) -> "Diagnostics":
-        from pdekit.fitting.diagnosis.diagnostics import diagnose
+        from pdekit.fitting.diagnosis.diagnostics import diagnose, diagnose_unpaired
 
+        if isinstance(self.data, Snapshots):
+            return diagnose_unpaired(self.estimate.flags, converged=self.estimate.converged)
         return diagnose(
             self.evidence,
             shift=self.estimate.shift,
@@ -252,7 +264,11 @@ class Fit:
         return continue_paths(self, paths=paths, horizon=horizon, seed=seed, **options)
 
     def plot(self) -> "Figure":
-        """Drift, diffusion, density, residuals and autocorrelation in one figure."""
+        """Drift, diffusion, density, residuals and autocorrelation; for snapshots, samples and density."""
+        if isinstance(self.data, Snapshots):
+            from pdekit.fitting.display.snapshot_figures import snapshot_overview
+
+            return snapshot_overview(self)
         from pdekit.fitting.display.figures import overview
 
         return overview(self)
@@ -285,4 +301,5 @@ class Fit:
         )
         name = self.model.name or type(self.model).__name__
         told = f"{values}; " if values else ""
-        return f"Fit({name}: {told}loglik={self.loglik:.6g}, n={self.n}, {self.status})"
+        likelihood = "" if self.loglik is None else f"loglik={self.loglik:.6g}, "
+        return f"Fit({name}: {told}{likelihood}n={self.n}, {self.status})"

@@ -17,7 +17,7 @@ FORMAT = 2
 DOCUMENT = "model.json"
 ARRAYS = "arrays.safetensors"
 KIND = "fit"
-OWN_FILES = frozenset({DOCUMENT, ARRAYS, "params.csv", "report.html"})
+OWN_FILES = frozenset({DOCUMENT, ARRAYS, "params.csv", "coefficients.csv", "report.html"})
 
 
 def check_folder(folder: str | os.PathLike[str], *, overwrite: bool) -> Path:

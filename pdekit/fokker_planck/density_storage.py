@@ -60,7 +60,7 @@ def save_solution(solution: "DensitySolution", path: Any) -> None:
             kind, about, found = "mixture", {"error": density.error}, _mixture(density)
         else:
             table = tabulate(density, problem.domain)
-            kind, about, found = "table", {"error": table.error}, _table(table)
+            kind, about, found = "table", {"error": table.error, "powers": table.powers}, _table(table)
         parts.append({"kind": kind} | about)
         tensors |= {f"{k}.{name}": value for name, value in found.items()}
     about = {
@@ -117,7 +117,9 @@ def _density(
         weights, means, covariances = (tensors[name].numpy() for name in _MIXTURE)
         return GaussianMixture(weights, means, covariances, about["error"])
     nodes = tuple(tensors[f"nodes.{i}"].numpy() for i in range(problem.sde.dim))
-    return TabulatedDensity(nodes, tensors["log_p"].numpy(), problem.domain, about["error"])
+    powers = about.get("powers")  # files of before know none
+    powers = None if powers is None else tuple((low, high) for low, high in powers)
+    return TabulatedDensity(nodes, tensors["log_p"].numpy(), problem.domain, about["error"], powers)
 
 
 def _problem(about: dict[str, Any], given: Statement | None, path: Any) -> Statement:

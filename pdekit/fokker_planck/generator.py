@@ -64,6 +64,8 @@ class FiniteVolumeGrid:
         lower: Lower end in y, or the coordinate's own boundary where that is nearer.
         upper: Upper end in y, likewise.
         cells: The number of cells n.
+        beside: How many of them, next to a boundary, are integrated as powers of the distance to it; by default those
+            of `power_cells`.
 
     Attributes:
         centers: Cell centres, states x, (n,).
@@ -71,8 +73,11 @@ class FiniteVolumeGrid:
         widths: Cell widths in x, (n,).
     """
 
-    def __init__(self, coordinate: LampertiCoordinate, lower: float, upper: float, cells: int) -> None:
+    def __init__(
+        self, coordinate: LampertiCoordinate, lower: float, upper: float, cells: int, beside: int | None = None
+    ) -> None:
         self.coordinate = coordinate
+        self.beside = power_cells(cells) if beside is None else beside
         least, greatest = coordinate.range
         self.closed_lower = coordinate.lower is not None and lower <= coordinate.lower
         self.closed_upper = coordinate.upper is not None and upper >= coordinate.upper
@@ -151,7 +156,7 @@ class FiniteVolumeGrid:
     ) -> tuple[Tensor, Tensor]:
         """Replaces masses and resistances of the cells next to a closed end by integrals of local powers."""
         base = self.coordinate.base
-        count = power_cells(self.cells)
+        count = self.beside
         if self.closed_lower:
             distance = lambda x: x - base.lower  # noqa: E731 - two one-line mirror images
             mass, resistance = _power_integrals(

@@ -203,12 +203,24 @@ def read_law(initial: Any, dim: int) -> Law:
                 f"initial must be one law of {dim} states, got a batch {tuple(initial.batch_shape)} of laws: wrap it "
                 "in torch.distributions.Independent(..., 1)."
             )
+        if _discrete(initial):
+            raise InputError(
+                f"initial must have a density, {type(initial).__name__} has atoms: give samples of it, "
+                "initial=law.sample((100_000, d)).double() for d states."
+            )
         found = Distributed(initial)
     else:
         found = _points(initial, dim)
     if found.dim != dim:
         raise InputError(f"The initial law must have {dim} states, got {found.dim}.")
     return found
+
+
+def _discrete(distribution: Distribution) -> bool:
+    try:
+        return bool(distribution.support.is_discrete)  # type: ignore[union-attr] - or it has none
+    except (AttributeError, NotImplementedError):
+        return False
 
 
 def _points(initial: Any, dim: int) -> Law:

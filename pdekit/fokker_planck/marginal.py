@@ -1,7 +1,7 @@
 """The density of some of the states, whatever the others are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pdekit.fokker_planck.density import Density
+    from pdekit.fokker_planck.sides import Domain
 
 _BINS = {1: 256, 2: 128}
+_NODES = 601
 _FAINT = 1e-6  # share of the mass beyond each end of the nodes
 _BEYOND = 0.15  # of the width: how far nodes go further
 
@@ -31,18 +33,24 @@ class Marginal:
         states: Which, by number.
         nodes: Values of each, strictly increasing.
         values: The density at the nodes, (n_1,) or (n_1, n_2).
+        whole: The density itself where it has no other states.
+        names: Of the states.
     """
 
     states: tuple[int, ...]
     nodes: tuple[np.ndarray, ...]
     values: np.ndarray
+    whole: "Density | None" = None
+    names: tuple[str, ...] | None = None
 
     @cached_property
     def _spline(self) -> TensorSpline:
         return TensorSpline(self.nodes, self.values, (None,) * len(self.nodes))
 
     def pdf(self, x: Any) -> Tensor:
-        """At states (*batch, k): (*batch,); zero beyond the nodes."""
+        """At states (*batch, k): (*batch,); zero beyond the nodes, unless the density has no other states."""
+        if self.whole is not None:
+            return self.whole.pdf(x)
         state = x if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x, dtype=np.float64))
         if state.ndim == 0 or state.shape[-1] != len(self.nodes):
             raise InputError(f"x must be states (*batch, {len(self.nodes)}), got shape {tuple(state.shape)}.")
@@ -57,11 +65,11 @@ class Marginal:
         """A curve or a map.
 
         Args:
-            names: Of these states, for the axes.
+            names: Of these states, for the axes; by default the equation's own.
         """
         from pdekit.fokker_planck.picture import draw_marginal
 
-        return draw_marginal(self, names)
+        return draw_marginal(self, self.names if names is None else names)
 
 
 def marginal(density: "Density", states: tuple[Any, ...]) -> Marginal:
@@ -70,14 +78,32 @@ def marginal(density: "Density", states: tuple[Any, ...]) -> Marginal:
     whole = all(isinstance(i, int) and not isinstance(i, bool) and 0 <= i < dim for i in states)
     if not whole or len(set(states)) != len(states) or len(states) not in (1, 2):
         raise InputError(f"marginal() takes one or two different states from 0 to {dim - 1}, got {states!r}.")
+    domain: Domain | None = getattr(density, "domain", None)
+    found = _found(density, states, domain)
+    return found if domain is None else replace(found, names=tuple(domain.names[i] for i in states))
+
+
+def _found(density: "Density", states: tuple[int, ...], domain: "Domain | None") -> Marginal:
+    if density.dim == 1:
+        return _itself(density, domain)
     mesh: Any = getattr(getattr(density, "grid", None), "mesh", None)
     if mesh is not None:
         return _of_masses(mesh.axes, density.node_masses.reshape(mesh.shape), states)  # type: ignore[attr-defined]
     found = density.quadrature()
     samples = bool(np.ptp(found.weights) <= 1e-12 * found.weights.max())
-    if dim <= 3 and not samples:
+    if density.dim <= 3 and not samples:
         return _of_values(density, found, states)
     return _of_samples(found.states[:, list(states)], found.weights, states)
+
+
+def _itself(density: "Density", domain: "Domain | None") -> Marginal:
+    """The density of the only state, with nodes where it can be seen."""
+    found = density.quadrature()
+    (x,), low, high = found.states.T, *((-np.inf, np.inf) if domain is None else (domain.lower[0], domain.upper[0]))
+    nodes = _line(*reach(x, found.weights, _FAINT), _NODES)
+    nodes = np.linspace(max(nodes[0], low), min(nodes[-1], high), _NODES)
+    p = np.exp(density.log_values(nodes[:, None]))
+    return Marginal((0,), (nodes,), np.where(np.isfinite(p), p, np.nan), density)
 
 
 def _of_masses(axes: Any, masses: np.ndarray, states: tuple[int, ...]) -> Marginal:
@@ -98,7 +124,7 @@ def _summed(table: np.ndarray, states: tuple[int, ...]) -> np.ndarray:
 
 def _of_values(density: "Density", found: Any, states: tuple[int, ...]) -> Marginal:
     """By the trapezoidal rule over a grid, which converges fast where a density falls to zero."""
-    n = {1: 400, 2: 129, 3: 49}[density.dim]
+    n = {2: 129, 3: 49}[density.dim]
     axes = [_line(*reach(found.states[:, i], found.weights, _FAINT), n) for i in range(density.dim)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, density.dim)
     p = np.exp(density.log_values(points)).reshape((n,) * density.dim)

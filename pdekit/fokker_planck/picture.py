@@ -247,8 +247,7 @@ def draw_marginal(table: "Marginal", names: Sequence[str] | None) -> "Figure":
         draw_marginal_on(axes, table, shown)
     else:
         axes.plot(table.nodes[0], table.values, color=FITTED)
-        axes.set(xlabel=shown[0], ylabel=f"density p({shown[0]})")
-        axes.set_ylim(bottom=0)
+        axes.set(xlabel=shown[0], ylabel=f"density p({shown[0]})", ylim=(0, 1.06 * ceiling(table.values)))
     return figure
 
 

@@ -75,9 +75,10 @@ class Domain:
         """Whether state i is."""
         return self.sides[i][0] == "periodic"
 
-    def contains(self, x: np.ndarray) -> np.ndarray:
-        """Which states (n, d) lie inside or on a side, (n,)."""
-        return np.all((x >= np.array(self.lower)) & (x <= np.array(self.upper)), axis=-1)
+    def contains(self, x: np.ndarray, *, wrapped: bool = False) -> np.ndarray:
+        """Which states (n, d) lie inside or on a side, (n,); of periodic ones, if `wrapped`, all."""
+        free = np.array([wrapped and self.periodic(i) for i in range(self.dim)])
+        return np.all((x >= np.array(self.lower)) & (x <= np.array(self.upper)) | free, axis=-1)
 
     def __str__(self) -> str:
         parts = [

@@ -1,7 +1,7 @@
 """The density that solves a Fokker-Planck problem, at the times that were asked for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +90,8 @@ class DensitySolution:
 
     def marginal(self, *states: int, t: float | None = None) -> "Marginal":
         """The density of one or two of the states at a time, whatever the others are: `marginal(0, 2, t=1.0)`."""
-        return self.at(t).marginal(*states)
+        found = self.at(t).marginal(*states)
+        return replace(found, names=tuple(self.problem.sde.names[i] for i in states))
 
     def moments(self, t: float | None = None) -> Moments:
         """Mean and covariance at a time."""

@@ -149,7 +149,7 @@ def test_unknown_parameter_with_bounds(cli, tmp_path, arguments):
         (("--fix", "theta=1,mu=1,sigma=1"), "nothing to estimate"),
         (("--bounds", "mu=1"), "--bounds takes name=low:high"),
         (("--bounds", "mu=2:1"), "lower bound first"),
-        (("--method", "magic"), "--method must be one of auto, closed-form"),
+        (("--method", "magic"), "--method must be one of auto, mle"),
         (("--domain", "0:"), "--domain belongs to a model of your own"),
         (("--convention", "ito"), "--convention belongs to a model of your own"),
         (("--drift", "x"), "--drift belongs to a model of your own"),
@@ -188,8 +188,13 @@ def test_formulas_are_read_not_run(cli, tmp_path, drift, diffusion, said):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "A model is needed: --model NAME"),
+        (("--method", "mle"), "--method mle needs a model: --model NAME"),
+        (("--method", "km", "--drift", "a*x"), "--method km finds drift and diffusion itself"),
+        (("--method", "km", "--term", "x"), "belong to --method sparse"),
+        (("--start", "a=1"), "--start belongs to a model"),
         (("--drift", "a*x"), "A model is needed"),
+        (("--model", "ou", "--measurement-noise", "much"), "must be 'estimate' or a number"),
+        (("--model", "ou", "--measurement-noise", "1", "--measurement-noise", "x=1"), "not both"),
         (("--drift", "a*x", "--drift", "b", "--diffusion", "s"), "per state are needed; got 2, 1 and 2"),
         (("--drift", "-a*x", "--diffusion", "s", "--domain", "1"), "--domain takes low:high"),
         (("--drift", "-a*x", "--diffusion", "s", "--convention", "anti"), "--convention must be one of ito, strat"),

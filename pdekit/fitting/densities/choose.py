@@ -47,8 +47,8 @@ def transition_density(model: Model, pairs: Pairs, theta: Tensor, method: Method
 
     `"auto"` takes a closed form where the model has one; for one state the Fokker-Planck grid, with the bridge for
     steps so short that the grid would need many cells; for several states, or coefficients that depend on time, what
-    `choose_several` finds by a check, seeded, so that the same arguments give the same density. A learned SDE, which has no formulas, is served
-    by the grid or by Euler; its theta is empty, (0,).
+    `choose_several` finds by a check, seeded, so that the same arguments give the same density. A learned SDE, which
+    has no formulas, is served by the grid or by Euler; its theta is empty, (0,).
 
     Raises:
         InputError: If the method is unknown.
@@ -78,6 +78,17 @@ def transition_density(model: Model, pairs: Pairs, theta: Tensor, method: Method
     if method == "fokker-planck" or wanted_cells(model, pairs, theta) <= _CHEAP_CELLS:
         return FokkerPlanckTransition.lay(model, pairs, theta)
     return _short_steps_by_bridge(model, pairs, theta)
+
+
+def resolved(density: TransitionDensity, method: str) -> str:
+    """The method by which the very density is found again: the one that was chosen, where a check chose it."""
+    if method != "auto":
+        return method
+    if isinstance(density, LocalLinearTransition):
+        return "shoji-ozaki" if density.curved else "ozaki"
+    if isinstance(density, KesslerTransition):
+        return "kessler"
+    return "euler" if isinstance(density, EulerTransition) else method
 
 
 def _learned(model: LearnedSDE, pairs: Pairs, theta: Tensor, method: Method, scalar: bool) -> TransitionDensity:

@@ -1,6 +1,4 @@
-"""Which transition density serves several states, or coefficients that depend on time: found by a check at the data's
-own steps.
-"""
+"""Which density serves several states, or coefficients that depend on time: found by a check at the data's steps."""
 
 from collections.abc import Callable
 

@@ -61,10 +61,11 @@ class KesslerTransition(GaussianTransition):
     """
 
     def __init__(self, model: SymbolicSDE, pairs: Pairs, *, order: int = 2) -> None:
+        model = model.ito()
         super().__init__(model, pairs)
         if order not in _ORDERS:
             raise InputError(f"The order of Kessler's expansion must be 1, 2 or 3, got {order!r}.")
-        quiet = states_without_noise(self.model)
+        quiet = states_without_noise(model)
         if quiet and order < _DEGENERATE:
             raise UnsupportedError(
                 f"Kessler's density of order {order} is singular: the noise does not reach {', '.join(quiet)} "
@@ -72,7 +73,7 @@ class KesslerTransition(GaussianTransition):
             )
         self.order = order
         self.route = f"Kessler (normal, moments to dt^{order})"
-        self._mean, self._covariance = _compiled(self.model, order)
+        self._mean, self._covariance = _compiled(model, order)
 
     def moments(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (n, d) of x1 - x0 and covariance (n, d, d) of every pair."""

@@ -44,8 +44,9 @@ def linear_flow(a: Tensor, b: Tensor, s: Tensor, c: Tensor | None = None) -> tup
     h = 0.5**doublings
     a = a * h
     mean, covariance, power_b, power_s = b * h, s * h, b * h, s * h
-    mean_c = power_c = None if c is None else c * h
+    mean_c = power_c = None
     if c is not None:
+        mean_c = power_c = c * h
         mean = mean + c * (h * h / 2.0)
     identity = torch.eye(len(a), dtype=a.dtype)[..., None].expand_as(a)
     growth, power = identity + a, a
@@ -54,7 +55,7 @@ def linear_flow(a: Tensor, b: Tensor, s: Tensor, c: Tensor | None = None) -> tup
         power_s = product(a, power_s)
         power_s = (power_s + power_s.transpose(0, 1)) / k
         mean, covariance = mean + power_b, covariance + power_s
-        if power_c is not None:
+        if power_c is not None and mean_c is not None:
             power_c = product(a, power_c) / k
             mean_c = mean_c + power_c
             mean = mean + power_c * (h / (k + 1))

@@ -2,7 +2,8 @@
 
 With J = df/dx at (t, x0), the noise G held at its value there and D = 1/2 G G^T,
 
-    mean - x0 = J^-1 (e^(J dt) - 1) f + J^-2 (e^(J dt) - 1 - J dt) M,   covariance = int_0^dt e^(J s) G G^T e^(J^T s) ds,
+    mean - x0 = J^-1 (e^(J dt) - 1) f + J^-2 (e^(J dt) - 1 - J dt) M,
+    covariance = int_0^dt e^(J s) G G^T e^(J^T s) ds,
 
 where M = 0 for Ozaki and M_i = sum_jk D_jk d_j d_k f_i + d_t f_i for Shoji and Ozaki: what Ito's formula adds to the
 drift on average while the state moves.
@@ -59,10 +60,11 @@ class LocalLinearTransition(GaussianTransition):
     """
 
     def __init__(self, model: SymbolicSDE, pairs: Pairs, *, curved: bool = True) -> None:
+        model = model.ito()
         super().__init__(model, pairs)
         self.curved = curved
         self.route = f"{'Shoji-Ozaki' if curved else 'Ozaki'} (normal, linearised drift)"
-        self._parts = _compiled(self.model, curved)
+        self._parts = _compiled(model, curved)
         if self._parts.constant:
             self._steps, self._step_index = pairs.distinct()
 

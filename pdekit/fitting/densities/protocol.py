@@ -1,7 +1,7 @@
 """What every transition density offers to inference and diagnostics."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -24,6 +24,31 @@ class TransitionDensity(Protocol):
 
     def cdf(self, theta: Tensor) -> Tensor:
         """P(X_{t+dt} <= x1 | X_t = x0) of every pair, (n,), without gradient; one state only."""
+        ...
+
+
+@runtime_checkable
+class OnGrid(TransitionDensity, Protocol):
+    """A density that is computed on a grid, and gets better on finer ones.
+
+    Attributes:
+        extrapolate: Whether two grids are combined.
+        finest: The cells of its finest grid.
+    """
+
+    extrapolate: bool
+
+    @property
+    def finest(self) -> int:
+        """See the class."""
+        ...
+
+    def refined(self) -> "OnGrid":
+        """The same with half the cell width."""
+        ...
+
+    def extrapolated(self) -> "OnGrid":
+        """The same combined with that of half the cell width."""
         ...
 
 

@@ -13,7 +13,7 @@ import torch
 from pdekit.data import Pairs
 from pdekit.errors import PdekitError
 from pdekit.fitting.densities.choose import transition_density
-from pdekit.fitting.densities.euler import EulerTransition
+from pdekit.fitting.densities.gaussian import GaussianTransition
 from pdekit.fitting.diagnosis.checks import LEVEL, Check, legendre, moment_test, p_text
 from pdekit.fitting.diagnosis.relaxation import Relaxation
 from pdekit.fitting.diagnosis.residuals import Residuals
@@ -109,7 +109,7 @@ def _uniforms(evidence: Evidence, blocks: _Blocks) -> tuple[_Blocks, list[tuple[
     """The blocks used, and (label, PIT values) of each component."""
     if evidence.model.dim == 1:
         density = transition_density(evidence.model, blocks.pairs, evidence.theta)
-        if not isinstance(density, EulerTransition):
+        if not isinstance(density, GaussianTransition):
             return blocks, [("", density.cdf(evidence.theta).numpy())]
     blocks = _thinned(blocks)
     ranks = _simulated_ranks(evidence, blocks)

@@ -10,7 +10,7 @@ from pdekit.fitting.diagnosis.boundary import check_boundary
 from pdekit.fitting.diagnosis.chapman_kolmogorov import check_chapman_kolmogorov
 from pdekit.fitting.diagnosis.checks import Check
 from pdekit.fitting.diagnosis.euler_bias import check_euler_step
-from pdekit.fitting.diagnosis.identifiability import check_directions, check_precision, check_search
+from pdekit.fitting.diagnosis.identifiability import check_converged, check_directions, check_precision, check_search
 from pdekit.fitting.diagnosis.ljung_box import check_autocorrelation
 from pdekit.fitting.diagnosis.measurement_noise import check_measurement_noise
 from pdekit.fitting.diagnosis.outliers import check_outliers
@@ -61,6 +61,17 @@ class Diagnostics:
         return "\n".join(part for part in (render_table(self.table()), render_flags(findings)) if part)
 
 
+def diagnose_unpaired(remarks: Sequence[Flag], *, converged: bool) -> Diagnostics:
+    """What can be said without transitions: whether the search converged, and what the estimate remarks.
+
+    Args:
+        remarks: As in `diagnose`.
+        converged: As in `diagnose`.
+    """
+    checks = [check_converged(converged), *(Check("Estimate", flag.number, "", flag) for flag in remarks)]
+    return Diagnostics(tuple(checks), np.zeros(0, dtype=np.int64), None, np.zeros(0), None)
+
+
 def diagnose(
     evidence: Evidence,
     *,
@@ -83,27 +94,34 @@ def diagnose(
         residuals are computed on twenty blocks of it, spread evenly.
     """
     said = [Check("Estimate", flag.number, "", flag) for flag in remarks]
-    search = [*check_search(evidence, shift=shift, at_bound=at_bound, converged=converged), *said]
+    search = said
     if evidence.model.param_names:
-        search += [check_directions(evidence), check_precision(evidence)]
+        found_by = check_search(evidence, shift=shift, at_bound=at_bound, converged=converged)
+        search = [*found_by, *said, check_directions(evidence), check_precision(evidence)]
     if not bool(torch.isfinite(evidence.covariance).all()):
         # Without a covariance the parameters count as known, which makes the tests timid but not wrong.
         evidence = replace(evidence, covariance=torch.zeros_like(evidence.covariance))
     residuals = Residuals.of(evidence)
     found = relaxation(evidence, residuals.scores)
+    # Readings that a filter explains are no Markov process, and their noise is a part of the model.
+    of_states: list[Check | None] = []
+    if not hasattr(evidence.density, "states"):
+        of_states = [
+            *check_chapman_kolmogorov(evidence, residuals, found),
+            check_measurement_noise(evidence, residuals),
+            check_euler_step(evidence),
+        ]
     checks: list[Check | None] = [
         *search,
         check_uniformity(evidence, residuals),
         check_outliers(evidence, residuals),
         *check_autocorrelation(evidence, residuals),
-        *check_chapman_kolmogorov(evidence, residuals, found),
-        check_measurement_noise(evidence, residuals),
-        check_euler_step(evidence),
+        *of_states,
         check_sampling(evidence, found),
         check_record_length(evidence, found),
-        *check_boundary(evidence),
+        *check_boundary(evidence.of_states),
     ]
-    values = residuals.values[:, 0] if evidence.model.dim == 1 else residuals.values
+    values = residuals.values[:, 0] if residuals.values.shape[1] == 1 else residuals.values
     return Diagnostics(
         checks=tuple(check for check in checks if check is not None),
         positions=residuals.positions,

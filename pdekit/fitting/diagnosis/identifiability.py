@@ -95,7 +95,7 @@ def check_search(
     evidence: Evidence, *, shift: Sequence[float] | np.ndarray | None, at_bound: Sequence[str], converged: bool
 ) -> list[Check]:
     """Convergence, parameters at a bound, and the discretisation error left in the estimate."""
-    checks = [_converged(converged)]
+    checks = [check_converged(converged)]
     if at_bound:
         told = ", ".join(
             f"{name} = {evidence.theta[evidence.model.param_names.index(name)].item():.4g}" for name in at_bound
@@ -114,7 +114,8 @@ def check_search(
     return checks
 
 
-def _converged(converged: bool) -> Check:
+def check_converged(converged: bool) -> Check:
+    """Whether the search for the estimate ended where it should."""
     if converged:
         return Check(
             "Convergence",

@@ -43,7 +43,7 @@ def _check(evidence: Evidence, residuals: Residuals, values: np.ndarray, what: s
     n, dim = values.shape
     lags = max(1, min(_MOST_LAGS, n // 10))
     results = []
-    for j, state in enumerate(evidence.model.state_names):
+    for j, state in enumerate(evidence.residual_names):
         products, counts = lagged_products(residuals, values[:, j], lags)
         test = moment_test(products, residuals.own_scores, evidence.covariance.numpy(), counts)
         correlations = products.sum(0) / np.maximum(counts, 1)

@@ -1,6 +1,7 @@
 """Residuals of a fit: independent and standard normal if the model holds."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,8 +9,9 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from pdekit.fitting.coefficients import Model
-from pdekit.fitting.densities.choose import transition_density
+from pdekit.fitting.densities.choose import resolved, transition_density
 from pdekit.fitting.densities.euler import EulerTransition
+from pdekit.fitting.densities.gaussian import GaussianTransition
 from pdekit.fitting.densities.protocol import TransitionDensity, select_pairs
 from pdekit.fitting.evidence import Evidence
 
@@ -26,9 +28,8 @@ class Residuals:
     Attributes:
         positions: Which pairs the residuals belong to, (n,): all, or contiguous blocks of a long record.
         pit: P(X <= x1 | x0) under the fitted model, (n,), uniform if it holds; None for several states.
-        values: For one state the normal quantile of `pit`, (n, 1), exact at any step; for several the standardised
-        miss of
-            one Euler step, (n, d).
+        values: For one state the normal quantile of `pit`, (n, 1), exact at any step; for several the
+            standardised miss of the normal density that was used, or of one Euler step, (n, d).
         path: The path of each residual, (n,).
         scores: d log p / d theta of every pair, (N, k); 0 for parameters that were held.
     """
@@ -46,15 +47,26 @@ class Residuals:
         scores = score_differences(evidence.density, evidence.model, evidence.theta, evidence.covariance)
         path = evidence.pairs.path.numpy()[positions]
         pairs = select_pairs(evidence.pairs, torch.from_numpy(positions))
-        if evidence.model.dim > 1:
-            values = EulerTransition(evidence.model, pairs).residuals(evidence.theta).numpy()
-            return cls(positions, None, values, path, scores)
+        if hasattr(evidence.density, "states"):
+            return cls._of_filter(evidence, positions, path, scores)
         density = evidence.density
         if len(positions) < len(evidence.pairs):
-            method = "euler" if isinstance(density, EulerTransition) else "auto"
-            density = transition_density(evidence.model, pairs, evidence.theta, method)
+            density = transition_density(evidence.model, pairs, evidence.theta, resolved(density, "auto"))  # type: ignore[arg-type]
+        if evidence.model.dim > 1:
+            if not isinstance(density, GaussianTransition):
+                density = EulerTransition(evidence.model, pairs)
+            return cls(positions, None, density.residuals(evidence.theta).numpy(), path, scores)
         pit = density.cdf(evidence.theta).numpy()
         # Beyond eight standard deviations a distribution function near 1 has no digits left.
+        return cls(positions, pit, ndtri(pit.clip(1e-16, 1.0 - 1e-16))[:, None], path, scores)
+
+    @classmethod
+    def _of_filter(cls, evidence: Evidence, positions: np.ndarray, path: np.ndarray, scores: np.ndarray) -> "Residuals":
+        """Innovations, which a filter standardises itself: all of them, as each needs what came before."""
+        density: Any = evidence.density
+        if len(evidence.data.names) > 1:
+            return cls(positions, None, density.residuals(evidence.theta).numpy()[positions], path, scores)
+        pit = density.cdf(evidence.theta).numpy()[positions]
         return cls(positions, pit, ndtri(pit.clip(1e-16, 1.0 - 1e-16))[:, None], path, scores)
 
     def previous(self, lag: int) -> np.ndarray:

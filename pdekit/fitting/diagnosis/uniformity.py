@@ -34,7 +34,7 @@ def check_uniformity(evidence: Evidence, residuals: Residuals) -> Check:
         results.append((test.p_value, distance(u), label, u))
     p_value, effect, label, u = min(results, key=lambda r: (r[0], -r[1]))
     p_value = min(1.0, p_value * len(results))
-    name = "PIT uniformity" if residuals.pit is not None else "Normality of Euler residuals"
+    name = "PIT uniformity" if residuals.pit is not None else "Normality of residuals"
     statistic = f"max |F_n - u| = {effect:.3f}{label}"
     ks = float(kolmogorov(np.sqrt(len(u)) * effect))
     detail = (
@@ -59,7 +59,7 @@ def _uniforms(evidence: Evidence, residuals: Residuals) -> list[tuple[str, np.nd
     if residuals.pit is not None:
         return [("", residuals.pit)]
     columns = residuals.values
-    names = [f" ({name})" for name in evidence.model.state_names]
+    names = [f" ({name})" for name in evidence.residual_names]
     squared = chdtr(columns.shape[1], (columns**2).sum(-1))
     return [*((name, ndtr(columns[:, j])) for j, name in enumerate(names)), (" (squared length)", squared)]
 

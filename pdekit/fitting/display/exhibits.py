@@ -45,9 +45,9 @@ class Exhibits:
         """A fitted coefficient."""
         return coefficient_curve(self.evidence, which, component)
 
-    def binned(self, which: Which, component: int) -> BinnedIncrements:
-        """What the increments say about it without a model."""
-        return increments_beside(self.evidence, which, component)
+    def binned(self, which: Which, component: int) -> BinnedIncrements | None:
+        """What the increments say about it without a model; nothing where a filter smoothed them."""
+        return None if self.evidence.filtered else increments_beside(self.evidence, which, component)
 
     def residuals(self, component: int) -> np.ndarray:
         """One state's residuals, (n,)."""

@@ -23,7 +23,7 @@ _MOST_STATES = 4
 
 def overview(fit: "Fit") -> "Canvas":
     """Series, drift, diffusion, density, residuals and autocorrelation of the first state in one matplotlib figure."""
-    shown = Exhibits(fit.evidence, fit.diagnostics())
+    shown = Exhibits(fit.evidence.of_states, fit.diagnostics())
     canvas, axes = new_figure(nrows=3, ncols=2, wide=True, height=11.5)
     canvas.set_facecolor("white")  # outside a report nothing guarantees a light page behind it
     _series(axes[0, 0], shown, 0)
@@ -39,7 +39,7 @@ def overview(fit: "Fit") -> "Canvas":
 
 def report_figures(fit: "Fit") -> tuple[Figure, ...]:
     """All figures of a report page, in reading order."""
-    shown = Exhibits(fit.evidence, fit.diagnostics())
+    shown = Exhibits(fit.evidence.of_states, fit.diagnostics())
     states = range(min(fit.model.dim, _MOST_STATES))
     figures = [_series_figure(shown, states)]
     figures += [_coefficient_figure(shown, i, which) for which in ("drift", "diffusion") for i in states]
@@ -72,12 +72,13 @@ def _series_figure(shown: Exhibits, states: range) -> Figure:
         _series(axes[component], shown, component)
     panels.label_time(axes[-1], data)
     panels.legend_above(axes[0])
+    what = "The states, as the filter has them" if shown.evidence.filtered else "The data"
     if isinstance(shown.future, str):
-        caption = f"The data. No continuation is shown: {shown.future}"
+        caption = f"{what}. No continuation is shown: {shown.future}"
     else:
         which = "the last path" if data.n_paths > 1 else "the record"
         caption = (
-            f"The data, and {shown.future.paths} simulated continuations of {which} from its last observation, at the "
+            f"{what}, and {shown.future.paths} simulated continuations of {which} from its last observation, at the "
             "estimated parameters (whose uncertainty they leave out). Thin lines are single simulations."
         )
     return Figure.from_matplotlib(canvas, "Observed series", caption, wide=True)
@@ -112,6 +113,8 @@ def _coefficient_caption(shown: Exhibits, component: int, which: Which) -> str:
         parts.append("It is the drift of the equivalent Ito equation.")
     if not model.autonomous:
         parts.append("It is taken at the middle of the record, because the coefficients depend on time.")
+    if shown.evidence.filtered:
+        return " ".join(parts)
     if shown.several and which == "drift":
         parts.append(
             "Points: mean increments over the time step, in bins of the fitted drift, with 95 % error bars. They lie "

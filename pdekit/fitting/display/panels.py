@@ -66,17 +66,19 @@ def label_time(axes: Any, data: Trajectories) -> None:
         axes.set_xlabel(f"time{unit}")
 
 
-def draw_curve(axes: Any, curve: Curve, binned: BinnedIncrements, which: Which) -> None:
-    """A coefficient with its 95 % band over the binned estimates."""
-    values, errors = (
-        (binned.drift, binned.drift_stderr) if which == "drift" else (binned.diffusion, binned.diffusion_stderr)
-    )
+def draw_curve(axes: Any, curve: Curve, binned: BinnedIncrements | None, which: Which) -> None:
+    """A coefficient with its 95 % band over the binned estimates, if there are any."""
+    values = curve.value
     if which == "drift":
         axes.axhline(0.0, color=style.MUTED, linewidth=0.8)
-    axes.errorbar(
-        binned.x.numpy(), values.numpy(), 1.96 * errors.numpy(), fmt="o", markersize=3.2, color=style.OBSERVED,
-        elinewidth=0.8, label=BINNED_LABEL,
-    )  # fmt: skip
+    if binned is not None:
+        values, errors = (
+            (binned.drift, binned.drift_stderr) if which == "drift" else (binned.diffusion, binned.diffusion_stderr)
+        )
+        axes.errorbar(
+            binned.x.numpy(), values.numpy(), 1.96 * errors.numpy(), fmt="o", markersize=3.2, color=style.OBSERVED,
+            elinewidth=0.8, label=BINNED_LABEL,
+        )  # fmt: skip
     band = curve.band()
     x = curve.x.numpy()
     if band is not None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import sympy as sp
 
-from pdekit.data import Trajectories
+from pdekit.data import Snapshots, Trajectories
 from pdekit.data.times import plural
 from pdekit.fitting.coefficients import Model
 from pdekit.fitting.display.figures import report_figures
+from pdekit.fitting.display.snapshot_figures import snapshot_figures
 from pdekit.fitting.display.summary import estimate_table, facts
 from pdekit.report import Facts, Flag, Formula, Page, Section
 from pdekit.symbolic import SymbolicSDE
@@ -30,7 +31,18 @@ _SOURCES = {
     "bridge": "Beskos et al. (2006), J. R. Stat. Soc. B 68 (transition densities from Brownian bridges)",
     "euler": "Florens-Zmirou (1989), Statistics 20 (Euler likelihood)",
 }
-_KEY_FACTS = ("Transitions", "Duration", "Step", "Log-likelihood", "AIC", "BIC", "Status")
+_KEY_FACTS = (
+    "Transitions",
+    "Samples",
+    "Snapshots",
+    "Times",
+    "Duration",
+    "Step",
+    "Log-likelihood",
+    "AIC",
+    "BIC",
+    "Status",
+)
 
 
 def write_report(fit: "Fit", path: str | os.PathLike[str], *, command: str | None = None) -> Path:
@@ -65,7 +77,7 @@ def build_page(fit: "Fit", *, command: str | None = None) -> Page:
         sections=(
             Section("Summary", (*_equations(fit), estimate_table(fit), *fit.estimate.tables, *_reading(fit))),
             Section("What to know before using it", _findings(fit)),
-            Section("Figures", report_figures(fit)),
+            Section("Figures", snapshot_figures(fit) if isinstance(fit.data, Snapshots) else report_figures(fit)),
             Section("Diagnostics", (replace(fit.diagnostics().table(), title=""),)),
             Section("Data", (_data(fit.data),)),
             Section("Method", _method(fit)),
@@ -154,11 +166,11 @@ def _findings(fit: "Fit") -> tuple[Flag, ...]:
     return fit.flags or (Flag("ok", "Nothing to report", "No check raised a flag."),)
 
 
-def _data(data: Trajectories) -> Facts:
+def _data(data: Trajectories | Snapshots) -> Facts:
     """What `describe` says, line by line: the record, the steps, the range of each state, the notes."""
     lines = data.describe().splitlines()
     items = [("Record", lines[0]), ("Steps", lines[1])]
-    items += [(name, line.removeprefix(f"{name}: ")) for name, line in zip(data.names, lines[2:], strict=False)]
+    items += [(name, line.removeprefix(f"{name}: ")) for name, line in zip(data.names or (), lines[2:], strict=False)]
     items += [("Notes", "\n".join(data.notes))] if data.notes else []
     return Facts(tuple(items))
 
@@ -201,10 +213,11 @@ def _reproduction(fit: "Fit", command: str | None) -> tuple[Facts, ...]:
     return Facts(tuple(steps), title="Inputs"), Facts((*versions, *machine), title="Software")
 
 
-def data_digest(data: Trajectories) -> str:
+def data_digest(data: Trajectories | Snapshots) -> str:
     """SHA-256 of the numbers that were fitted: for each path its times, then its values row by row, as float64."""
     digest = hashlib.sha256()
-    for t, x in zip(data.times, data.values, strict=True):
+    parts = data.samples if isinstance(data, Snapshots) else data.values
+    for t, x in zip(data.times, parts, strict=True):
         digest.update(t.contiguous().numpy().astype("<f8").tobytes())
         digest.update(x.contiguous().numpy().astype("<f8").tobytes())
     return digest.hexdigest()

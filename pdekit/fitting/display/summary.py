@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from scipy.special import ndtr
 
+from pdekit.data import Snapshots
 from pdekit.data.times import plural
 from pdekit.fitting.learned import LearnedSDE
 from pdekit.report import Facts, Flag, Table, render_facts, render_flags, render_table
@@ -20,16 +21,23 @@ _LEVELS = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 
 def facts(fit: "Fit") -> tuple[tuple[str, str], ...]:
     """Name and value of everything a summary states beside the parameters."""
+    if isinstance(fit.data, Snapshots):
+        size = (("Samples", f"{fit.n:,}"), ("Snapshots", str(len(fit.data.times))))
+        between = f"{float(fit.data.times[0]):.6g} to {float(fit.data.times[-1]):.6g} {plural(fit.data.time_unit)}"
+        step = (("Times", between),)
+    else:
+        size = (("Transitions", str(fit.n)), ("Paths", str(fit.data.n_paths)))
+        duration = f"{fit.data.duration:.6g} {plural(fit.data.time_unit)}"
+        step = (("Duration", duration), ("Step", steps(fit)))
     return (
         ("Model", fit.model.name or "user's own"),
-        ("Log-likelihood", f"{fit.loglik:.2f}"),
+        ("Log-likelihood", _criterion(fit.loglik)),
         ("Convention", "Ito" if fit.model.convention == "ito" else "Stratonovich"),
         ("AIC", _criterion(fit.aic)),
-        ("Transitions", str(fit.n)),
+        size[0],
         ("BIC", _criterion(fit.bic)),
-        ("Paths", str(fit.data.n_paths)),
-        ("Duration", f"{fit.data.duration:.6g} {plural(fit.data.time_unit)}"),
-        ("Step", steps(fit)),
+        size[1],
+        *step,
         ("Status", fit.status),
         ("Likelihood", fit.route),
         ("Seed", str(fit.seed)),
@@ -55,24 +63,38 @@ def estimate_table(fit: "Fit") -> Table:
     return parameter_table(fit) if fit.params else coefficient_table(fit)
 
 
-def coefficient_table(fit: "Fit") -> Table:
-    """Drift and noise of each state along its own quantiles, the other states at their medians."""
-    states = torch.cat(list(fit.data.values))
+def coefficient_frame(fit: "Fit") -> "DataFrame":
+    """Drift and noise of each state along its own quantiles, the other states at their medians, as numbers."""
+    import pandas as pd
+
+    data = fit.evidence.of_states.data
+    states = torch.cat(list(data.values))
     middle, rows = states.median(0).values, []
     time = 0.5 * float(fit.pairs.t.min() + fit.pairs.t.max())
     both = fit.evidence.coefficients
     learned = fit.model if isinstance(fit.model, LearnedSDE) else None
-    for i, name in enumerate(fit.data.names):
+    for i, name in enumerate(data.names):
         x = middle.repeat(len(_LEVELS), 1)
         x[:, i] = torch.quantile(states[:: max(1, len(states) // 100_000), i], torch.tensor(_LEVELS, dtype=x.dtype))
         with torch.no_grad():
             f, g = both.drift(time, x, fit.theta)[:, i], both.size(time, x, fit.theta, i)
             errors = [None, None] if learned is None else [learned.drift_stderr(x), learned.diffusion_stderr(x)]
-        told = [["" if e is None else _number(float(e[k, i]), 3) for e in errors] for k in range(len(x))]
-        for k, level in enumerate(_LEVELS):
-            row = (name if k == 0 else "", f"{100 * level:g} %", _number(float(x[k, i])), _number(float(f[k])))
-            rows.append((*row, told[k][0], _number(float(g[k])), told[k][1]))
-    others = "; the other states are at their medians" if len(fit.data.names) > 1 else ""
+        known = [[None] * len(x) if e is None else e[:, i].tolist() for e in errors]
+        columns = zip(_LEVELS, x[:, i].tolist(), f.tolist(), known[0], g.tolist(), known[1], strict=True)
+        rows += [(name, *row) for row in columns]
+    names = ["state", "quantile", "at", "drift", "drift_stderr", "diffusion", "diffusion_stderr"]
+    return pd.DataFrame(rows, columns=names).set_index("state")
+
+
+def coefficient_table(fit: "Fit") -> Table:
+    """The same as text."""
+    rows, before = [], ""
+    for name, level, at, f, f_error, g, g_error in coefficient_frame(fit).reset_index().itertuples(index=False):
+        errors = ["" if e is None or math.isnan(e) else _number(e, 3) for e in (f_error, g_error)]
+        told = ("" if name == before else name, f"{100 * level:g} %", _number(at), _number(f))
+        rows.append((*told, errors[0], _number(g), errors[1]))
+        before = name
+    others = "; the other states are at their medians" if fit.model.dim > 1 else ""
     note = f"At quantiles of the states{others}. Rates are per {fit.data.time_unit}. Standard errors are pointwise."
     return Table("Coefficients", ("State", "Quantile", "at", "Drift", "s.e.", "Diffusion g", "s.e."), tuple(rows), note)
 
@@ -125,8 +147,14 @@ def summary_text(fit: "Fit", *, width: int = 90, flags: tuple[Flag, ...] | None 
 
 
 def parameter_frame(fit: "Fit", *, level: float = 0.95) -> "DataFrame":
-    """One row per parameter: estimate, standard errors, Wald interval, bounds and status."""
+    """One row per parameter: estimate, standard errors, Wald interval, bounds and status.
+
+    Without parameters, the learned coefficients at some states.
+    """
     import pandas as pd
+
+    if not fit.params:
+        return coefficient_frame(fit)
 
     rows = []
     for p in fit.params.values():

@@ -15,8 +15,8 @@ from pdekit.data import Pairs
 from pdekit.errors import ConvergenceError, NumericalError
 from pdekit.fitting.densities.bridge import BridgeTransition
 from pdekit.fitting.densities.choose import Method, transition_density
-from pdekit.fitting.densities.grid import FokkerPlanckTransition
-from pdekit.fitting.densities.protocol import MixedTransition, TransitionDensity
+from pdekit.fitting.densities.gaussian import GaussianTransition
+from pdekit.fitting.densities.protocol import MixedTransition, OnGrid, TransitionDensity
 from pdekit.fitting.inference.bijection import Bijection
 from pdekit.fitting.inference.likelihood import NegativeLogLikelihood
 from pdekit.fitting.inference.optimise import Descent, Minimum, descend, finish
@@ -35,6 +35,7 @@ _CLOSER = 5.0
 # The bridge's second-order terms may move the estimate by this much; what follows them is then far smaller.
 _LARGEST_BRIDGE_TERM = 0.5
 Progress = Callable[[str, float], None]
+Lay = Callable[[Tensor], TransitionDensity]
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def maximise(
     fixed: Mapping[str, float] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    lay: Lay | None = None,
+    first: Tensor | None = None,
 ) -> Maximum:
     """Maximises the likelihood of `pairs` over the parameters of `model`.
 
@@ -101,12 +104,16 @@ def maximise(
         fixed: Parameters held at these values.
         seed: Of the search for starting values.
         progress: Called with (what is being done, log-likelihood) after every accepted step.
+        lay: Another likelihood than a transition density: parameters (k,) -> the density that suits them. It is asked
+            again at the estimate.
+        first: The starting values, (k,), where moments of the increments don't give them.
 
     Raises:
         ConvergenceError: If no starting point gives the observations a positive density.
     """
-    search = _Search(model, pairs, method, dict(fixed or {}), progress or (lambda what, value: None))
-    first = starting_values(model, pairs, {**(start or {}), **search.fixed}, seed=seed)
+    search = _Search(model, pairs, method, dict(fixed or {}), progress or (lambda what, value: None), lay)
+    if first is None:
+        first = starting_values(model, pairs, {**(start or {}), **search.fixed}, seed=seed)
     best = search.run(first)
     if not best.minimum.converged or best.at_bound:
         for trial in _other_starts(first, best.theta, search, seed):
@@ -132,24 +139,35 @@ class _Search:
     """One model, one data set: what stays the same from start to start."""
 
     def __init__(
-        self, model: SymbolicSDE, pairs: Pairs, method: Method, fixed: dict[str, float], progress: Progress
+        self,
+        model: SymbolicSDE,
+        pairs: Pairs,
+        method: Method,
+        fixed: dict[str, float],
+        progress: Progress,
+        lay: Lay | None,
     ) -> None:
         self.model, self.pairs, self.fixed, self.progress = model, pairs, fixed, progress
         self.method: Method = method
+        self.given = lay
+        self.lay: Lay = lay or (lambda theta: transition_density(model, pairs, theta, method))
         self.bijection = Bijection([model.params[name] for name in model.param_names])
         self.held = np.array([name in fixed for name in model.param_names])
         self.evaluations = 0
 
     def run(self, start: Tensor) -> Maximum:
         """From one starting point to the refined maximum."""
-        density = transition_density(self.model, self.pairs, start, self.method)
+        density = self.lay(start)
         free = ~self.held
         objective, descent = self._descend(density, free, start)
-        if _depends_on_grid(density):
-            # The first grid was made for the starting values; from here on it suits the estimate.
+        if self.given is not None or _depends_on_parameters(density):
+            # The first was laid out, or chosen, for the starting values; from here on it suits the estimate.
             theta = objective.theta(torch.from_numpy(descent.point)).detach()
-            density = transition_density(self.model, self.pairs, theta, self.method)
-            objective, descent = self._descend(density, free, theta, descent.inverse)
+            better = self.lay(theta)
+            if _same_function(density, better):
+                objective = NegativeLogLikelihood(better, self.bijection, free, theta)
+            else:
+                objective, descent = self._descend(better, free, theta, descent.inverse)
         minimum = self._finish(objective, descent)
         stuck = self._at_bound(objective, minimum, free)
         if stuck.any():
@@ -318,24 +336,29 @@ def _parts(density: TransitionDensity) -> list[TransitionDensity]:
     return [part for _, part in density.parts] if isinstance(density, MixedTransition) else [density]
 
 
-def _grids(density: TransitionDensity) -> list[FokkerPlanckTransition]:
-    return [part for part in _parts(density) if isinstance(part, FokkerPlanckTransition)]
+def _grids(density: TransitionDensity) -> list[OnGrid]:
+    return [part for part in _parts(density) if isinstance(part, OnGrid)]
 
 
-def _depends_on_grid(density: TransitionDensity) -> bool:
-    return any(isinstance(part, FokkerPlanckTransition | BridgeTransition) for part in _parts(density))
+def _same_function(one: TransitionDensity, other: TransitionDensity) -> bool:
+    """Whether both are the same normal density, so that the maximum stays where it is."""
+    return isinstance(one, GaussianTransition) and type(one) is type(other)
 
 
-def _better(grid: FokkerPlanckTransition) -> FokkerPlanckTransition:
+def _depends_on_parameters(density: TransitionDensity) -> bool:
+    """Whether it was laid out, or chosen, for parameters near those that were given."""
+    kinds = OnGrid | BridgeTransition | GaussianTransition
+    return any(isinstance(part, kinds) for part in _parts(density))
+
+
+def _better(grid: OnGrid) -> OnGrid:
     """First extrapolate, then halve the cells."""
     return grid.refined().extrapolated() if grid.extrapolate else grid.extrapolated()
 
 
-def _on_grids(
-    density: TransitionDensity, change: Callable[[FokkerPlanckTransition], FokkerPlanckTransition]
-) -> TransitionDensity:
+def _on_grids(density: TransitionDensity, change: Callable[[OnGrid], OnGrid]) -> TransitionDensity:
     """The density with its grids changed."""
-    if isinstance(density, FokkerPlanckTransition):
+    if isinstance(density, OnGrid):
         return change(density)
     if isinstance(density, MixedTransition):
         return MixedTransition([(i, _on_grids(part, change)) for i, part in density.parts])

@@ -14,8 +14,10 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from pdekit.data import Pairs
-from pdekit.errors import ConvergenceError, DataError
+from pdekit.errors import ConvergenceError, DataError, UnsupportedError
 from pdekit.fitting.densities.euler import EulerTransition
+from pdekit.fitting.densities.gaussian import GaussianTransition
+from pdekit.fitting.densities.local_linear import LocalLinearTransition
 from pdekit.fitting.densities.protocol import select_pairs
 from pdekit.fitting.inference.bijection import Bijection
 from pdekit.fitting.inference.likelihood import NegativeLogLikelihood
@@ -41,7 +43,7 @@ def starting_values(model: SymbolicSDE, pairs: Pairs, given: dict[str, float], *
     """
     model = model.ito()
     some = select_pairs(pairs, torch.linspace(0, len(pairs) - 1, min(len(pairs), _MOST_PAIRS)).long())
-    density = EulerTransition(model, some)
+    density = _normal_density(model, some)
     bounds = [model.params[name] for name in model.param_names]
     fixed = np.array([name in given for name in model.param_names])
     theta = np.array([given.get(name, _middle(*b)) for name, b in zip(model.param_names, bounds, strict=True)])
@@ -50,6 +52,14 @@ def starting_values(model: SymbolicSDE, pairs: Pairs, given: dict[str, float], *
     _check_noise(some)
     theta = _diffusion_by_search(density, some, theta, ~in_drift & ~fixed, bounds, seed)
     return _polish(density, torch.from_numpy(theta), bounds, ~fixed)
+
+
+def _normal_density(model: SymbolicSDE, pairs: Pairs) -> GaussianTransition:
+    """Euler's, or Ozaki's where the noise does not reach every state within an Euler step."""
+    try:
+        return EulerTransition(model, pairs)
+    except UnsupportedError:
+        return LocalLinearTransition(model, pairs, curved=False)
 
 
 def _check_noise(pairs: Pairs) -> None:
@@ -151,7 +161,7 @@ def _inside(values: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndar
 
 
 def _diffusion_by_search(
-    density: EulerTransition,
+    density: GaussianTransition,
     pairs: Pairs,
     theta: np.ndarray,
     moves: np.ndarray,
@@ -198,7 +208,7 @@ def _draw(generator: np.random.Generator, units: np.ndarray, lower: float, upper
     return upper - magnitude if np.isfinite(upper) else magnitude * generator.choice([-1.0, 1.0])
 
 
-def _polish(density: EulerTransition, theta: Tensor, bounds: list[tuple[float, float]], moves: np.ndarray) -> Tensor:
+def _polish(density: GaussianTransition, theta: Tensor, bounds: list[tuple[float, float]], moves: np.ndarray) -> Tensor:
     if not moves.any():
         return theta
     objective = NegativeLogLikelihood(density, Bijection(bounds), moves, theta)

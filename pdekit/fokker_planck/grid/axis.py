@@ -8,6 +8,9 @@ import numpy as np
 
 from pdekit.fokker_planck.sides import Side
 
+# What the trapezoidal rule's weights of one lack at an end, by J. Gregory (1670), to differences of the fourth order.
+_GREGORY = np.array([95 / 288, 317 / 240, 23 / 30, 793 / 720, 157 / 160]) - 1.0
+
 
 class Coordinate(Protocol):
     """A monotone map between a state x and a coordinate y, (n,) -> (n,)."""
@@ -136,6 +139,21 @@ class Axis:
         if not self.periodic:
             width[[0, -1]] *= 0.5
         return width
+
+    @cached_property
+    def rule(self) -> np.ndarray:
+        """Weights of integrals over y: of order six, for what is smooth as far as the ends."""
+        weights = np.full(self.size, self.step)
+        if not self.periodic:
+            count = min(len(_GREGORY), self.size)
+            weights[:count] += self.step * _GREGORY[:count]
+            weights[self.size - count :] += self.step * _GREGORY[:count][::-1]
+        return weights
+
+    @property
+    def reached(self) -> tuple[bool, bool]:
+        """Which ends are sides of the domain, as far as the coordinate goes."""
+        return self.sides[0] != "natural", self.sides[1] != "natural"
 
     @cached_property
     def absorbed(self) -> np.ndarray:

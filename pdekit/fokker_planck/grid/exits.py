@@ -21,6 +21,7 @@ from pdekit.fokker_planck.grid.discretisation import Discretisation
 from pdekit.fokker_planck.grid.krylov import solved
 from pdekit.fokker_planck.grid.refinement import Masses
 from pdekit.fokker_planck.grid.spline import TensorSpline
+from pdekit.fokker_planck.sides import Domain
 
 _CAUGHT = "From some parts of the domain the process does not get out: tau is infinite."
 
@@ -34,26 +35,39 @@ class ExitTimes:
         spline: tau(y).
         rate: The rate of escape, 1/time: after long times the mass falls as exp(-rate t).
         error: The estimated relative error, of tau in the root mean square over the grid, and of the rate.
+        domain: Of the states.
     """
 
     grid: Discretisation
     spline: TensorSpline
     rate: float
     error: float
+    domain: Domain
 
     def mean(self, x: Any) -> Tensor:
-        """tau from states (*batch, d): (*batch,)."""
-        state = torch.as_tensor(x, dtype=torch.float64)
+        """tau from states (*batch, d): (*batch,).
+
+        Raises:
+            InputError: If these are no states of the domain.
+        """
+        try:
+            state = torch.as_tensor(x, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError) as cause:
+            raise InputError(f"x must be states (*batch, {self.grid.dim}), got {x!r}.") from cause
         if state.ndim == 0 or state.shape[-1] != self.grid.dim:
             raise InputError(f"x must be states (*batch, {self.grid.dim}), got shape {tuple(state.shape)}.")
-        flat = state.reshape(-1, self.grid.dim).numpy()
+        flat = state.detach().reshape(-1, self.grid.dim).cpu().numpy()
+        wrong = ~(np.isfinite(flat).all(-1) & self.domain.contains(flat, wrapped=True))
+        if wrong.any():
+            where = np.array2string(flat[np.flatnonzero(wrong)[0]], precision=6)
+            raise InputError(f"x must lie in the domain, {self.domain}, got {where}.")
         return torch.as_tensor(self.spline(self.grid.to_y(flat))).reshape(state.shape[:-1])
 
     def __repr__(self) -> str:
         return f"ExitTimes(rate of escape {self.rate:.6g}, {self.grid}, estimated relative error {self.error:.1e})"
 
 
-def exit_times(grids: list[Discretisation]) -> ExitTimes:
+def exit_times(grids: list[Discretisation], domain: Domain) -> ExitTimes:
     """Exit times by grids from coarse to fine, each with half the cell width, extrapolated.
 
     Raises:
@@ -68,7 +82,9 @@ def exit_times(grids: list[Discretisation]) -> ExitTimes:
     tau, change = _limit(levels)
     rate, moved = _limit([np.array([rate]) for _, rate in found])
     error = max(float(np.sqrt((change**2).mean() / (tau**2).mean())), float(abs(moved[0] / rate[0])))
-    return ExitTimes(fine, TensorSpline(fine.nodes, tau.reshape(fine.shape), fine.period), float(rate[0]), error)
+    return ExitTimes(
+        fine, TensorSpline(fine.nodes, tau.reshape(fine.shape), fine.period), float(rate[0]), error, domain
+    )
 
 
 def _limit(levels: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from pdekit.fokker_planck.coordinate import LampertiCoordinate
-from pdekit.fokker_planck.generator import FiniteVolumeGrid
+from pdekit.fokker_planck.generator import FiniteVolumeGrid, power_cells
 from pdekit.fokker_planck.grid.axis import Axis, Coordinate, Linear, Logarithmic, Stretched
 from pdekit.fokker_planck.grid.discretisation import Box, Discretisation, Line, as_scalar
 from pdekit.fokker_planck.grid.mesh import Mesh
@@ -17,6 +17,8 @@ from pdekit.sde import SDE
 
 _TAILS = 0.001  # quantiles that a pilot knows
 _BEYOND = 0.8  # of the distance between them: how far the first grid reaches further
+_POINT, _NEAR = 1e-6, 1e-12  # of a state: half the width of a point, and how far from a side it is at least
+_SPLIT = 32  # cells from which on halves have enough
 _HEAVY = 15.0  # times the distance between quartiles: 4.6 for a normal law, 9 for Laplace's, 318 for Cauchy's
 
 
@@ -158,7 +160,8 @@ class LineFrame(Frame):
         sde, span = as_scalar(sde), (domain.lower[0], domain.upper[0])
         low, high = (float(q) for q in np.quantile(x, (_TAILS, 1 - _TAILS)))
         if not low < high:
-            low, high = low - 1e-6 * max(1.0, abs(low)), high + 1e-6 * max(1.0, abs(high))
+            low, high = low - _POINT * max(1.0, abs(low)), high + _POINT * max(1.0, abs(high))
+        low, high = (_off_sides(end, span) for end in (low, high))
         near = LampertiCoordinate(_diffusion(sde), span, (low, high), 1e-3)
         width = float(np.ptp(_both(near, (low, high))))
         found = cls(sde, span, (low, high), near, _both(near, (low, high))[None])
@@ -187,7 +190,18 @@ class LineFrame(Frame):
     def grid(self, cells: tuple[int, ...]) -> Line:
         """See `Frame`."""
         low, high = (float(end) for end in self.ends[0])
-        return Line(self.sde, FiniteVolumeGrid(self.coordinate, low, high, cells[0]))
+        return Line(self.sde, FiniteVolumeGrid(self.coordinate, low, high, cells[0], nested_cells(cells[0])))
+
+
+def nested_cells(cells: int) -> int:
+    """About a tenth of the cells, and twice as many where there are twice as many cells: the same stretch exactly."""
+    return 2 * nested_cells(cells // 2) if cells % 2 == 0 and cells >= _SPLIT else power_cells(cells)
+
+
+def _off_sides(x: float, span: tuple[float, float]) -> float:
+    """A state strictly inside: at a side the coordinate has no value."""
+    low, high = (end + sign * _NEAR * max(1.0, abs(end)) for end, sign in zip(span, (1.0, -1.0), strict=True))
+    return min(max(x, low), high)
 
 
 def _both(coordinate: LampertiCoordinate, x: tuple[float, float]) -> np.ndarray:

@@ -37,7 +37,7 @@ def marched(
                 share = max(1, round(steps * (end - t) / longest))
                 masses = through(grid.rates, grid.dim, masses, t, end, share, within)
             t = end
-        found.append(Masses(masses, begun.weights, rates.positive, begun.smooth))
+        found.append(Masses(masses, begun.weights, rates.positive, begun.smooth, begun.least))
     tell(1.0)
     return found
 

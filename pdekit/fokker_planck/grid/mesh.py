@@ -76,6 +76,14 @@ class Mesh:
         return found
 
     @cached_property
+    def rule(self) -> np.ndarray:
+        """Weights of integrals over y, (N,)."""
+        found = np.ones(1)
+        for axis in self.axes:
+            found = np.multiply.outer(found, axis.rule).reshape(-1)
+        return found
+
+    @cached_property
     def log_slope(self) -> np.ndarray:
         """log of the volume in x over that in y, at nodes, (N,)."""
         return self.log_slope_at(self.y)

@@ -33,12 +33,14 @@ class Masses:
         weights: (c,): the logarithm of the solution is the mean of those of the columns with these weights.
         positive: Whether small masses are as accurate as large ones, relative to themselves.
         smooth: Whether errors fall with even powers of the cell width: the start was smooth.
+        least: A relative error that the start brings along.
     """
 
     columns: np.ndarray
     weights: np.ndarray
     positive: bool
     smooth: bool = True
+    least: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

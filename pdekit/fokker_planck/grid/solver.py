@@ -29,6 +29,12 @@ _MOST = {1: 6400, 2: 640, 3: 128}  # as far as grids are refined by themselves
 _RTOL = {1: 1e-5, 2: 1e-3, 3: 1e-2}
 _COARSEST = 8
 _POOR, _WORSE = 0.05, 10.0
+_SEEN = 1e-4  # mass that may be missing, or be too much, without a note
+_LOST, _COARSELY_LOST = 0.05, 0.5  # without an error; where `cells` is given a warning is enough for a coarse look
+_COARSE = (
+    "Cells are too wide for where it starts, for the noise, or for the wells. Use Auto() or ClosedForm(), which know "
+    "linear equations; Grid() with a narrower window="
+)
 _BYTES = {1: 200, 2: 500, 3: 1200}  # for each node, rates and work arrays included, by dimension
 
 
@@ -135,7 +141,9 @@ class Grid(DensityMethod):
         cells, frame = self._cells(problem), self._frame(problem, None)
         if self.window is None:
             frame = settled(frame, lambda grid, _: [quasi_stationary(grid)], widen=True)
-        return exit_times([frame.grid(tuple(n // 2**k for n in cells)) for k in reversed(range(self.levels))])
+        return exit_times(
+            [frame.grid(tuple(n // 2**k for n in cells)) for k in reversed(range(self.levels))], problem.domain
+        )
 
     def _cells(self, problem: Statement) -> tuple[int, ...]:
         dim = problem.sde.dim
@@ -209,9 +217,14 @@ class Grid(DensityMethod):
             elif smaller > _WORSE * error:
                 short = "finer grids made it worse: rounding has set in"
                 break
-        error, best = error + cut, [replace(d, error=None if d.error is None else d.error + cut) for d in best]
+        mass = _conserved(problem, best, _LOST if self.cells is None else _COARSELY_LOST)
+        off = abs(mass - 1.0) if problem.domain.conserves else 0.0
+        error = max(error, off) + cut
+        best = [replace(d, error=None if d.error is None else max(d.error, off) + cut) for d in best]
         _warn(error)
         notes = {"grid": f"{frame} in {best[0].grid}"}
+        if off > _SEEN:
+            notes["mass"] = f"{mass:.6g}"
         if short and error > rtol:
             notes["refinement"] = f"stopped short of rtol={rtol:g}: {short}"
         return DensitySolution(problem, repr(self), times, best, notes)
@@ -250,6 +263,21 @@ def _cut(problem: Statement, grid: Discretisation, found: list[Masses], free: np
     return max(beyond(column.reshape(grid.shape), free) for column in columns)
 
 
+def _conserved(problem: Statement, densities: list[GridDensity], most: float) -> float:
+    """The mass that is furthest from one.
+
+    Raises:
+        NumericalError: If that is further than `most`, and nothing is absorbed.
+    """
+    masses = [density.mass for density in densities]
+    worst = max(masses, key=lambda mass: abs(mass - 1.0))
+    if problem.domain.conserves and not abs(worst - 1.0) <= most:
+        raise NumericalError(
+            f"The density on this grid has a mass of {worst:.4g} instead of one. {_COARSE}, or more cells=."
+        )
+    return worst
+
+
 def _warn(error: float) -> None:
     if error > _POOR:
         warnings.warn(
@@ -269,11 +297,12 @@ def _density(problem: Statement, grids: list[Discretisation], masses: list[Masse
     p = found.node_masses / measure
     if not np.isfinite(p).all():
         raise NumericalError(
-            "The density on this grid is not finite: from cell to cell it changes by more than numbers can hold, as "
-            "between far and deep wells. Give a narrower window=, or more cells=."
+            "The density on this grid is not finite: from cell to cell it changes by more than numbers can hold. "
+            f"{_COARSE}, or more cells=."
         )
     smooth = all(single.smooth for single in masses)
-    error = refined.error(measure * p**2, smooth=smooth, positive=positive, least=fine.least_error)
+    least = fine.least_error + max(single.least for single in masses)
+    error = refined.error(measure * p**2, smooth=smooth, positive=positive, least=least)
     return replace(found, error=error)
 
 

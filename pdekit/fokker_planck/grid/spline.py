@@ -9,6 +9,7 @@ from scipy.interpolate import NdBSpline, make_interp_spline
 
 _DEGREE = 5
 _WRAP = 8  # nodes repeated beyond each end of a periodic axis
+_BESIDE = 5  # nodes from which a value on a wall is found
 BOUND = 1.15  # times the greatest of the nodes around: what a density is hardly ever above within a cell
 
 
@@ -20,11 +21,14 @@ class TensorSpline:
         nodes: Strictly increasing nodes of each axis.
         values: (n_1, ..., n_d).
         period: The period of each axis, or None.
+        walls: For each axis, where it ends half a step before the first node and after the last, with slope zero; None
+            for ends at the nodes themselves.
     """
 
     nodes: tuple[np.ndarray, ...]
     values: np.ndarray
     period: tuple[float | None, ...]
+    walls: tuple[tuple[float | None, float | None], ...] | None = None
 
     @cached_property
     def _spline(self) -> NdBSpline:
@@ -35,6 +39,9 @@ class TensorSpline:
                 nodes = np.concatenate([nodes[-wrap:] - period, nodes, nodes[:wrap] + period])
                 widths = [(wrap, wrap) if i == axis else (0, 0) for i in range(coefficients.ndim)]
                 coefficients = np.pad(coefficients, widths, mode="wrap")
+            for side, wall in zip((0, -1), self._walls(axis), strict=True):
+                if wall is not None:
+                    nodes, coefficients = _with_wall(nodes, coefficients, axis, side, wall)
             degree = min(_DEGREE, len(nodes) - 1 - len(nodes) % 2)  # odd
             one = make_interp_spline(nodes, coefficients, k=degree, axis=axis)
             coefficients = np.moveaxis(np.asarray(one.c), 0, axis)
@@ -73,9 +80,26 @@ class TensorSpline:
         inside = np.array(y, dtype=float)
         for i, (nodes, period) in enumerate(zip(self.nodes, self.period, strict=True)):
             if period is None:
-                inside[:, i] = np.clip(inside[:, i], nodes[0], nodes[-1])
+                ends = [n if wall is None else wall for n, wall in zip(nodes[[0, -1]], self._walls(i), strict=True)]
+                inside[:, i] = np.clip(inside[:, i], *ends)
         beyond = y - inside
         return inside, beyond
+
+    def _walls(self, axis: int) -> tuple[float | None, float | None]:
+        return (None, None) if self.walls is None else self.walls[axis]
+
+
+def _with_wall(
+    nodes: np.ndarray, values: np.ndarray, axis: int, side: int, wall: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """One node more, on a wall, with the value there of the polynomial through the nodes beside it with slope zero."""
+    count = min(_BESIDE, len(nodes))
+    beside = np.arange(count) if side == 0 else np.arange(-1, -count - 1, -1)
+    powers = np.array([0, *range(2, count + 1)])
+    weights = np.linalg.solve((np.arange(count) + 0.5) ** powers[:, None], powers == 0)
+    value = np.tensordot(weights, np.take(values, beside, axis), (0, axis))
+    at = 0 if side == 0 else len(nodes)
+    return np.insert(nodes, at, wall), np.insert(values, at, value, axis)
 
 
 @dataclass(frozen=True, eq=False)

@@ -231,7 +231,7 @@ class TestRefusals:
         with pytest.raises(UnsupportedError, match="No closed-form"):
             fit(sde, data, method="closed-form")
         with pytest.raises(InputError, match="method must be one of"):
-            fit(sde, data, method="kessler")
+            fit(sde, data, method="milstein")
 
     def test_no_possible_start(self, model, ornstein_uhlenbeck_path):
         with pytest.raises(ConvergenceError, match="starting values"):
