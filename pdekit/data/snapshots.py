@@ -22,7 +22,7 @@ _MOST_PANELS = 12
 _DRAWN = 2000
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Snapshots:
     """Independent samples of the law of a d-dimensional state, one set for each of several times.
 
@@ -52,26 +52,38 @@ class Snapshots:
 
     times: Tensor
     samples: tuple[Tensor, ...]
-    names: tuple[str, ...] | None = None
-    time_unit: str = UNKNOWN_UNIT
-    origin: str | None = None
-    notes: tuple[str, ...] = ()
+    names: tuple[str, ...]
+    time_unit: str
+    origin: str | None
+    notes: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        set_value = object.__setattr__
-        times = _tensor(self.times, "times")
-        if times.ndim != 1:
-            raise DataError(f"times must have shape (K,), one for each snapshot, got {tuple(times.shape)}.")
-        samples = tuple(_states(part, k) for k, part in enumerate(_parts(self.samples)))
-        if len(samples) != len(times):
-            raise DataError(f"There are {len(times)} times and {len(samples)} snapshots; one of each was expected.")
-        if len(times) < 2:
-            raise DataError(f"At least two snapshots are needed to see how a law moves, got {len(times)}.")
-        set_value(self, "times", times)
-        set_value(self, "samples", samples)
-        set_value(self, "names", _component_names(samples[0].shape[1], self.names))
-        set_value(self, "notes", tuple(str(note) for note in self.notes))
-        set_value(self, "time_unit", canonical_unit(self.time_unit))
+    def __init__(
+        self,
+        times: Any,
+        samples: Any,
+        names: str | Sequence[str] | None = None,
+        time_unit: str = UNKNOWN_UNIT,
+        origin: str | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        when = _tensor(times, "times")
+        if when.ndim != 1:
+            raise DataError(f"times must have shape (K,), one for each snapshot, got {tuple(when.shape)}.")
+        parts = tuple(_states(part, k) for k, part in enumerate(_parts(samples)))
+        if len(parts) != len(when):
+            raise DataError(f"There are {len(when)} times and {len(parts)} snapshots; one of each was expected.")
+        if len(when) < 2:
+            raise DataError(f"At least two snapshots are needed to see how a law moves, got {len(when)}.")
+        values = {
+            "times": when,
+            "samples": parts,
+            "names": _component_names(parts[0].shape[1], names),
+            "time_unit": canonical_unit(time_unit),
+            "origin": origin,
+            "notes": tuple(str(note) for note in notes),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
         _check(self)
 
     @classmethod
@@ -201,8 +213,8 @@ class Snapshots:
 
     def describe(self) -> str:
         """How much there is, then mean and standard deviation of each component at each time, and the notes."""
-        width = max(10, *(len(name) + 2 for name in self._names))
-        head = f"{'time':>12}{'samples':>9}" + "".join(f"{name:>{width}}{'sd':>10}" for name in self._names)
+        width = max(10, *(len(name) + 2 for name in self.names))
+        head = f"{'time':>12}{'samples':>9}" + "".join(f"{name:>{width}}{'sd':>10}" for name in self.names)
         lines = [self._headline(), head]
         for t, x in zip(self.times.tolist(), self.samples, strict=True):
             moments = zip(x.mean(0).tolist(), x.std(0).tolist(), strict=True)
@@ -213,14 +225,10 @@ class Snapshots:
     def __repr__(self) -> str:
         return f"Snapshots({self._headline()})"
 
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return self.names or ()
-
     def _headline(self) -> str:
         first, last = self._moment(float(self.times[0])), self._moment(float(self.times[-1]))
         unit = "" if self.origin is not None else f" {plural(self.time_unit)}"
-        what = f"{self.n_observations:,} samples of {', '.join(self._names)}"
+        what = f"{self.n_observations:,} samples of {', '.join(self.names)}"
         return f"{what} at {len(self.times)} times, {first} to {last}{unit}"
 
     def _moment(self, t: float) -> str:
@@ -231,11 +239,11 @@ class Snapshots:
         import pandas as pd
 
         t = self.times.numpy().repeat(self.counts)
-        columns: dict[str, Any] = {unused("time", self._names): t}
+        columns: dict[str, Any] = {unused("time", self.names): t}
         if self.origin is not None:
-            columns[unused("date", self._names)] = calendar(t, self.time_unit, self.origin)
+            columns[unused("date", self.names)] = calendar(t, self.time_unit, self.origin)
         states = torch.cat(self.samples).numpy()
-        return pd.DataFrame({**columns, **{name: states[:, k] for k, name in enumerate(self._names)}})
+        return pd.DataFrame({**columns, **{name: states[:, k] for k, name in enumerate(self.names)}})
 
     def plot(self) -> "matplotlib.figure.Figure":
         """Histograms at up to twelve of the times; for two and more states scatter plots of the first two."""
@@ -259,8 +267,8 @@ class Snapshots:
             axis.set_title(f"{self._moment(float(self.times[k]))}{unit}", fontsize="small")
         for axis in axes[len(shown) :]:
             axis.set_visible(False)
-        figure.supxlabel(self._names[0])
-        figure.supylabel("density" if self.dim == 1 else self._names[1])
+        figure.supxlabel(self.names[0])
+        figure.supylabel("density" if self.dim == 1 else self.names[1])
         return figure
 
 
@@ -322,7 +330,7 @@ def _check(data: Snapshots) -> None:
                 "state(s). Join it with a neighbouring time, or leave it out."
             )
     states = torch.cat(data.samples)
-    for i, name in enumerate(data.names or ()):
+    for i, name in enumerate(data.names):
         if bool((states[:, i] == states[0, i]).all()):
             raise DataError(f"{name} is {float(states[0, i]):g} in all samples: it holds no information.")
 

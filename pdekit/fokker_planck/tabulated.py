@@ -295,7 +295,8 @@ def tabulate(density: Density, domain: Domain) -> TabulatedDensity:
     nodes = _covering(density, domain) if grid is None else _own(grid.states, grid.shape)
     powers = default_powers(domain)
     if grid is not None and hasattr(grid, "walls"):  # the grid begins half a cell away from them
-        powers = (tuple(None if wall is None else wall.power for wall in grid.walls),)
+        low, high = (None if wall is None else wall.power for wall in grid.walls)
+        powers = ((low, high),)
         ends = [() if wall is None else (wall.end,) for wall in grid.walls]
         nodes = (np.concatenate([ends[0], nodes[0], ends[1]]),)
     nodes = tuple(_moved_inside(x, domain, i, powers[i]) for i, x in enumerate(nodes))

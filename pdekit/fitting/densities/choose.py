@@ -18,6 +18,7 @@ from pdekit.fitting.densities.euler import EulerTransition
 from pdekit.fitting.densities.grid import FokkerPlanckTransition, wanted_cells
 from pdekit.fitting.densities.kessler import KesslerTransition
 from pdekit.fitting.densities.local_linear import LocalLinearTransition
+from pdekit.fitting.densities.plane import PlaneTransition
 from pdekit.fitting.densities.protocol import MixedTransition, TransitionDensity, select_pairs
 from pdekit.fitting.learned import LearnedSDE
 from pdekit.fokker_planck.coordinate import LampertiCoordinate
@@ -71,6 +72,8 @@ def transition_density(model: Model, pairs: Pairs, theta: Tensor, method: Method
         return EXPANSIONS[method](model, pairs)
     if method == "auto" and not scalar:
         return choose_several(model, pairs, theta)[0]
+    if method == "fokker-planck" and model.dim == 2 and model.autonomous:
+        return PlaneTransition.lay(model, pairs, theta)
     if not scalar:
         raise UnsupportedError(f"method={method!r} needs one state, one noise and no dependence on time; use 'euler'.")
     if method == "bridge":

@@ -16,6 +16,7 @@ from pdekit.errors import ConvergenceError, NumericalError
 from pdekit.fitting.densities.bridge import BridgeTransition
 from pdekit.fitting.densities.choose import Method, transition_density
 from pdekit.fitting.densities.gaussian import GaussianTransition
+from pdekit.fitting.densities.plane import PlaneTransition
 from pdekit.fitting.densities.protocol import MixedTransition, OnGrid, TransitionDensity
 from pdekit.fitting.inference.bijection import Bijection
 from pdekit.fitting.inference.likelihood import NegativeLogLikelihood
@@ -347,7 +348,7 @@ def _same_function(one: TransitionDensity, other: TransitionDensity) -> bool:
 
 def _depends_on_parameters(density: TransitionDensity) -> bool:
     """Whether it was laid out, or chosen, for parameters near those that were given."""
-    kinds = OnGrid | BridgeTransition | GaussianTransition
+    kinds = OnGrid | BridgeTransition | GaussianTransition | PlaneTransition
     return any(isinstance(part, kinds) for part in _parts(density))
 
 

@@ -21,6 +21,7 @@ from pdekit.fitting.neural.transitions import Rows, Source, pieces
 _PORTION = 4_000_000
 _REMEMBERED = 20_000_000
 _SCORING = 20
+_STILL = 0.01  # in log-likelihood
 # Correlations of a state with more regressors than this do not depend on the state.
 _MOST_REGRESSORS = 600
 # One scoring step changes a log noise by no more than this at the typical state.
@@ -210,7 +211,7 @@ def _find_noise(member: Member, view: View) -> Posterior:
         change = found.mean - member.noise_head
         size = torch.einsum("ip,ipq,iq->i", change, information, change).div(2.0 * count).sqrt()
         member.noise_head.add_(change * (_MOST_CHANGE / size.clamp_min(_MOST_CHANGE))[:, None])
-        if trial and bool((size < 1e-3).all()):
+        if trial and bool((size.square() * count < _STILL).all()):
             break
     return found  # type: ignore[return-value]
 

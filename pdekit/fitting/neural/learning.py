@@ -44,6 +44,7 @@ def train(
         NumericalError: If the training diverges.
 
     Example:
+        >>> import torch
         >>> import pdekit as pk
         >>> sde = pk.models.get("double_well").at(a=1.0, b=1.0, sigma=0.5)
         >>> path = pk.simulate(sde, 1.0, torch.arange(2001.0) / 20, seed=1)

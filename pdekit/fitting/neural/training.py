@@ -5,6 +5,7 @@ checkpoint, so that a training that was killed goes on as if it had not been.
 """
 
 import copy
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -29,7 +30,7 @@ _GAINS = (0.25, 0.5, 1.0, 2.0)
 # Units of a smooth network are nearly collinear, and their weights large and of both signs: a step of Adam on the units
 # would wreck what they add up to. So training begins from this gain, unless the best one is greater.
 _TRAINED_GAIN = 1.0
-_ROUNDS = 40
+_ROUNDS, _SHORTEST = 40, 50  # rounds at most, and steps in each at least
 _WARM = 100  # steps with a growing rate
 _EVERY = 30.0  # seconds between two checkpoints
 # Within rounds, regressions pass over no more than so many products of columns; at the end they see everything.
@@ -106,7 +107,8 @@ class Trainer:
         self.options, self.source, self.seen, self.seed = options, source, seen, seed
         self.processes, self.progress = processes, progress if processes.first else None
         self.folds = Folds(seen.n, options.held_out, seed)
-        self.length = -(-options.training.steps // _ROUNDS)
+        steps = options.training.steps
+        self.length = max(-(-steps // _ROUNDS), min(steps, _SHORTEST))
         self.turned: list[Source] = [source] * options.ensemble
         self.at = Position()
         self.members: dict[str, list[Member]] = {role: [] for role in _ROLES}
@@ -210,9 +212,8 @@ class Trainer:
             loss = -live.log_density(rows).sum() / n
             value = loss.detach().reshape(1).cpu().double()
             self.processes.sum([value])
-            optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = self.options.training.rate * min(
-                1.0, (number + 1) / _WARM
-            )
+            for group in optimizer.param_groups:
+                group["lr"] = self._rate(number)
             optimizer.zero_grad()
             (loss + self._penalty(k, live) / self.processes.count).backward()
             self.processes.sum([p.grad for p in live.parameters() if p.grad is not None])
@@ -229,7 +230,7 @@ class Trainer:
             at.step, at.lost, self._whole = at.step + 1, at.lost + float(value), True
             self._keep_sometimes()
         done = (at.round - 1 + (k + 1) / self.options.ensemble) * self.length / self.options.training.steps
-        self._tell(f"member {k + 1}: loss {at.lost / self.length:.5g}", 0.02 + 0.93 * min(1.0, done))
+        self._tell(f"member {k + 1}: loss {at.lost / self.length:.5g}", 0.02 + 0.92 * min(1.0, done))
 
     def _candidate(self, k: int) -> None:
         """The averaged network with its weights found exactly, and what it gains on held-out data."""
@@ -293,6 +294,12 @@ class Trainer:
             [{"params": body, "weight_decay": decay}, {"params": heads, "weight_decay": 0.0}],
             self.options.training.rate,
         )
+
+    def _rate(self, number: int) -> float:
+        """It grows over the first steps and falls like a cosine."""
+        training = self.options.training
+        fallen = 0.5 * (1.0 + math.cos(math.pi * min(1.0, number / training.steps)))
+        return training.rate * min(1.0, (number + 1) / _WARM) * fallen
 
     def _penalty(self, k: int, member: Member) -> Tensor:
         """The ridges of the last regression, per transition."""

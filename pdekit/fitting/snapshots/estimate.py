@@ -23,7 +23,7 @@ from pdekit.symbolic import SymbolicSDE
 SnapshotMethod = Literal["auto", "grid", "weak"]
 
 _STARTING_SAMPLES = 500  # of each snapshot, for starting values
-_SETTLED = 1e-4  # p-value from which on laws are not told apart
+_SETTLED = 1e-5  # p-value from which on laws are not told apart
 _UNKNOWN_SCALE = 0.5  # standard error of the logarithm of a common factor of drift and noise
 _UNKNOWN = 0.5  # standard error, in units of the whole drift or noise, of a direction that is not identified
 _UNLIKELY = 1e-3
@@ -180,7 +180,7 @@ def _checked(
     if model.dim != data.dim:
         raise DataError(
             f"The model has {model.dim} state(s) ({', '.join(model.state_names)}), the data {data.dim} column(s) "
-            f"({', '.join(data.names or ())}). Choose as many columns as the model has states."
+            f"({', '.join(data.names)}). Choose as many columns as the model has states."
         )
     states, which = data.pooled()
     for i, (lower, upper) in enumerate(model.domain):
@@ -188,7 +188,7 @@ def _checked(
         if len(outside):
             at = float(data.times[which[outside[0]]])
             raise DataError(
-                f"{(data.names or ())[i]} = {float(states[outside[0], i]):g} at time {at:g} is outside the domain "
+                f"{data.names[i]} = {float(states[outside[0], i]):g} at time {at:g} is outside the domain "
                 f"({lower:g}, {upper:g}) of {model.name or 'the model'}; {len(outside)} sample(s) are. Choose a model "
                 "that allows such values, or transform the data."
             )

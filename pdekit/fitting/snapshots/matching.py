@@ -18,7 +18,7 @@ from pdekit.nets import HollowNet, MaskedConditioner, MLPTransformer
 from pdekit.operators import dimwise_jet
 from pdekit.report import Flag
 
-_SETTLED = 1e-4
+_SETTLED = 1e-5
 _POINTS = 40_000
 _DRAWN = 0.5  # share of the points that come from the density between snapshots
 _ROWS = 5_000

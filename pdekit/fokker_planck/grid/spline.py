@@ -80,8 +80,9 @@ class TensorSpline:
         inside = np.array(y, dtype=float)
         for i, (nodes, period) in enumerate(zip(self.nodes, self.period, strict=True)):
             if period is None:
-                ends = [n if wall is None else wall for n, wall in zip(nodes[[0, -1]], self._walls(i), strict=True)]
-                inside[:, i] = np.clip(inside[:, i], *ends)
+                low, high = self._walls(i)
+                first, last = nodes[0] if low is None else low, nodes[-1] if high is None else high
+                inside[:, i] = np.clip(inside[:, i], first, last)
         beyond = y - inside
         return inside, beyond
 

@@ -15,7 +15,7 @@ from pdekit.errors import InputError
 from pdekit.fitting.neural import NeuralSDE, train, training
 from pdekit.fokker_planck.networks.training import Training
 
-_OPTIONS = NeuralSDE(hidden=(6,), ensemble=2, noise="constant", patience=40, training=Training(steps=160, batch=128))
+_OPTIONS = NeuralSDE(hidden=(4,), ensemble=2, noise="constant", patience=3, training=Training(steps=150, batch=64))
 
 _SCRIPT = """
 import sys, torch, numpy as np
@@ -51,11 +51,24 @@ def _at(path):
     return replace(_OPTIONS, training=replace(_OPTIONS.training, checkpoint=path))
 
 
-@pytest.mark.parametrize("calls", [1, 7, 90, 163])
-def test_interrupted_anywhere_it_goes_on(tmp_path, monkeypatch, double_well_data, calls):
-    data = double_well_data(n=800)
-    whole = train(_OPTIONS, data, seed=3)
-    monkeypatch.setattr(training, "_EVERY", 0.0)
+@pytest.fixture
+def data(double_well_data):
+    return double_well_data(n=300)
+
+
+_KNOWN = []
+
+
+@pytest.fixture
+def whole(data):
+    """The training as it is when nothing interrupts it; done once."""
+    if not _KNOWN:
+        _KNOWN.append(train(_OPTIONS, data, seed=3))
+    return _KNOWN[0]
+
+
+@pytest.mark.parametrize("calls", [1, 60, 107, 160])
+def test_interrupted_anywhere_it_goes_on(tmp_path, monkeypatch, data, whole, calls):
     left = [calls]
     keep = training.Trainer._keep_sometimes
 
@@ -72,29 +85,29 @@ def test_interrupted_anywhere_it_goes_on(tmp_path, monkeypatch, double_well_data
     _same(whole, again)
 
 
-def test_a_finished_training_is_not_done_again(tmp_path, monkeypatch, double_well_data):
-    data = double_well_data(n=800)
+def test_a_finished_training_is_not_done_again(tmp_path, monkeypatch, data):
     options = _at(tmp_path / "run.safetensors")
     first = train(options, data, seed=3)
     monkeypatch.setattr(training.Trainer, "_adam", None)
     _same(first, train(options, data, seed=3))
 
 
-@pytest.mark.parametrize("change", ["data", "seed", "options", "file"])
-def test_the_checkpoint_of_another_training_is_refused(tmp_path, double_well_data, change):
+def test_the_checkpoint_of_another_training_is_refused(tmp_path, double_well_data, data):
     path = tmp_path / "run.safetensors"
-    data, options, seed = double_well_data(n=400), _at(path), 3
-    train(options, data, seed=seed)
-    if change == "data":
-        data = double_well_data(n=401)
-    if change == "seed":
-        seed = 4
-    if change == "options":
-        options = replace(options, noise="diagonal")
-    if change == "file":
-        path.write_bytes(b"something else")
-    with pytest.raises(InputError, match=r"run\.safetensors"):
-        train(options, data, seed=seed)
+    options = _at(path)
+    train(options, data, seed=3)
+    others = [
+        (options, double_well_data(n=301), 3),
+        (options, data, 4),
+        (replace(options, noise="diagonal"), data, 3),
+        (replace(options, training=replace(options.training, steps=120)), data, 3),
+    ]
+    for other in others:
+        with pytest.raises(InputError, match=r"run.safetensors keeps the training of something else"):
+            train(other[0], other[1], seed=other[2])
+    path.write_bytes(b"something else")
+    with pytest.raises(InputError, match=r"run.safetensors is not a saved"):
+        train(options, data, seed=3)
 
 
 def _start(tmp_path, name, checkpoint, **environment):

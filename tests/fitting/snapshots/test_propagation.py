@@ -33,7 +33,7 @@ def test_gradient_of_the_symmetric_route(equal):
     if equal:
         inputs[0] = torch.tensor([-3.0, -3.5, -3.2, -3.0, -3.5, -3.2]).double()
     inputs = [z.clone().requires_grad_() for z in inputs]
-    assert torch.autograd.gradcheck(lambda *z: propagate(*z, TIMES), inputs, atol=1e-7)
+    assert torch.autograd.gradcheck(lambda *z: propagate(z[0], z[1], z[2], TIMES), inputs, atol=1e-7)
 
 
 def test_positive_route_is_the_matrix_exponential_in_every_entry():
