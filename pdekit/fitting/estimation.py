@@ -82,7 +82,7 @@ def fit(
     if isinstance(data, Snapshots):
         raise InputError(
             f"{type(model).__name__} needs paired states, which snapshots don't have: state a model with parameters, "
-            "or use SnapshotMatching()."
+            "or call pdekit.fitting.snapshots.match()."
         )
     chosen = None if method == "auto" else method
     _refuse(type(model).__name__, method=chosen, observation=observation, start=start, fixed=fixed)

@@ -1,12 +1,13 @@
 """Simulated paths that tell a solver where the density is."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from pdekit.errors import InputError, NumericalError
 from pdekit.fokker_planck.law import Samples
+from pdekit.fokker_planck.settling import agree
 from pdekit.fokker_planck.statement import Statement
 from pdekit.sde import SDE
 from pdekit.simulation import simulate
@@ -14,15 +15,30 @@ from pdekit.simulation import simulate
 _PATHS, _FEW = 1000, 300
 _BETWEEN = 8
 _STEPS = 128
-_ATTEMPTS = 5
+_ATTEMPTS, _QUICK = 5, 3  # steps that are tried, each a quarter of the last
+_SHORTEST = 1e-12  # of the time asked for
 _MOST = 8192  # steps of one run
 _ALIKE, _SETTLED = 1.5, 1.15
 _LOST = 1e9
 _WIDTHS = (1.0, 0.3, 0.1)  # of a start that nobody gave
 
 
-def pilot_states(problem: Statement, times: np.ndarray | None) -> np.ndarray:
-    """Where paths are at the start, at the output times and between; at equilibrium if there are no times, (n, d).
+@dataclass(frozen=True, eq=False)
+class Pilot:
+    """Where paths were.
+
+    Args:
+        states: (n, d).
+        complete: Whether they were followed for as long as was asked for, so that they saw all there is to see: none
+            from one well may have come to another.
+    """
+
+    states: np.ndarray
+    complete: bool
+
+
+def pilot_paths(problem: Statement, times: np.ndarray | None) -> Pilot:
+    """Paths at the start, at the output times and between; at equilibrium if there are no times.
 
     Raises:
         NumericalError: If paths explode.
@@ -30,7 +46,7 @@ def pilot_states(problem: Statement, times: np.ndarray | None) -> np.ndarray:
     generator = torch.Generator().manual_seed(0)
     sde = _inside(problem)
     if times is None:
-        return _settled(problem, sde, generator)
+        return Pilot(_settled(problem, sde, generator), complete=False)
     start = problem.law.sample(_PATHS, generator)
     _check_inside(problem, start.numpy())
     if isinstance(problem.law, Samples):  # all of them must find a place
@@ -40,8 +56,55 @@ def pilot_states(problem: Statement, times: np.ndarray | None) -> np.ndarray:
     found = [start.numpy()]
     if len(grid):
         span, bounded = float(grid[-1] - problem.t0), _bounded(problem)
-        dt = _step(sde, start, span, bounded) if bounded.any() else span / _STEPS
+        if not bounded.any():
+            found.append(_run(sde, start[:_PATHS], np.append(problem.t0, grid), span / _STEPS))
+            return Pilot(np.concatenate(found), complete=True)
+        short, dt = _stretch(sde, start, span, bounded)
+        if short < span:
+            found.append(_until_settled(sde, start[:_PATHS], short, dt, span))
+            return Pilot(np.concatenate(found), complete=False)
         found.append(_run(sde, start[:_PATHS], np.concatenate([[problem.t0], grid]), dt))
+    return Pilot(np.concatenate(found), complete=True)
+
+
+def _stretch(sde: SDE, start: torch.Tensor, span: float, bounded: np.ndarray) -> tuple[float, float]:
+    """The time over which paths can be followed in not too many steps, and a step: all of the span if possible.
+
+    Raises:
+        NumericalError: If there is none.
+    """
+    short = span
+    while True:
+        try:
+            return short, _step(
+                sde, start, short, bounded, _QUICK if sde.autonomous else _ATTEMPTS, sure=sde.autonomous
+            )
+        except NumericalError:
+            if not sde.autonomous or short < _SHORTEST * span:
+                raise
+            short /= 4**_QUICK
+
+
+def _until_settled(sde: SDE, start: torch.Tensor, duration: float, dt: float, span: float) -> np.ndarray:
+    """States after ever longer times, until they no longer change, (n, d): what comes later is alike.
+
+    Raises:
+        NumericalError: If they still do after many steps.
+    """
+    state, done = torch.as_tensor(_run(sde, start, np.array([0.0, duration]), dt)), duration
+    found = [state.numpy()]
+    while done < span:
+        duration = min(done, span - done)
+        if duration > _MOST * dt:
+            raise NumericalError(
+                f"Simulated paths have not settled after a time of {done:.3g} in steps of {dt:.3g}: where they will be "
+                f"after {span:.3g} is not known. Give Grid(window=...), or an earlier time."
+            )
+        before, state = state, torch.as_tensor(_run(sde, state, np.array([0.0, duration]), dt))
+        found.append(state.numpy())
+        done += duration
+        if agree(before.numpy(), state.numpy()):
+            break
     return np.concatenate(found)
 
 
@@ -71,14 +134,16 @@ def _run(sde: SDE, start: torch.Tensor, times: np.ndarray, dt: float) -> np.ndar
         return simulate(sde, start, times, seed=0, dt=dt).values[1:].numpy().reshape(-1, sde.dim)
 
 
-def _step(sde: SDE, start: torch.Tensor, span: float, bounded: np.ndarray) -> float:
+def _step(
+    sde: SDE, start: torch.Tensor, span: float, bounded: np.ndarray, attempts: int = _ATTEMPTS, *, sure: bool = False
+) -> float:
     """A step with which rough paths neither explode nor end elsewhere than with one four times as long.
 
     Raises:
-        NumericalError: If there is none.
+        NumericalError: If there is none: if paths explode, or, to be `sure`, end elsewhere with every step.
     """
     before, last = None, None
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(attempts):
         dt = span / (_STEPS * 4**attempt)
         try:
             reach = _reach(_run(sde, start[:_FEW], np.array([0.0, span]), dt))[bounded]
@@ -88,7 +153,7 @@ def _step(sde: SDE, start: torch.Tensor, span: float, bounded: np.ndarray) -> fl
         if before is not None and (np.maximum(reach, before) <= _ALIKE * np.minimum(reach, before)).all():
             return dt
         before = reach
-    if before is None:
+    if before is None or sure:
         raise NumericalError(f"Simulated paths leave every bound: {last}") from last
     return dt
 
@@ -154,4 +219,4 @@ def _anywhere(problem: Statement, generator: torch.Generator) -> torch.Tensor:
     return torch.stack(columns, -1)
 
 
-__all__ = ["pilot_states"]
+__all__ = ["Pilot", "pilot_paths"]

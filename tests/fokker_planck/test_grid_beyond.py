@@ -13,6 +13,7 @@ from pdekit.fokker_planck.grid.frame import BoxFrame
 from pdekit.fokker_planck.grid.refinement import Refined
 from pdekit.fokker_planck.grid.starting import start
 from pdekit.fokker_planck.law import read_law
+from pdekit.fokker_planck.pilot import pilot_paths
 from pdekit.fokker_planck.sides import Domain
 
 OU = pk.SymbolicSDE("x", "-x", "1")
@@ -123,3 +124,15 @@ def test_narrow_peaks_and_halvings_that_do_not_help_are_seen():
     quick, weights = refined(6.0)
     last, before = quick._changes(weights)
     assert last < 0.4 * before
+
+
+def test_late_times_take_no_longer_than_settling():
+    problem = pk.FokkerPlanckProblem(OU, [0.5], t0=1.0)
+    assert not pilot_paths(problem, np.array([1e4])).complete
+    assert problem.solve([1e4], Grid(64)).moments(1e4).covariance[0, 0] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_late_times_find_wells_that_no_path_has_found():
+    """Out of one of two wells within a time of 1e6, at a rate of about 1e-4: paths that settle in it don't get out."""
+    problem = pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "x - x**3", "1/4"), [-1.0])
+    assert problem.solve([1e6], Grid(128)).moments(1e6).mean[0] == pytest.approx(0.0, abs=1e-4)

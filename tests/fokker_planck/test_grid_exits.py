@@ -73,3 +73,10 @@ def test_problems_without_an_exit_are_refused():
     sides = ["reflecting", "absorbing"]
     with pytest.raises(NumericalError, match="does not get out"):
         pk.FokkerPlanckProblem(still, domain=[(0, 1), (0, 1)], boundary=sides).exit_times(pk.Grid(cells=32))
+
+
+@pytest.mark.parametrize("x", [[2.0], [float("nan")], ["a"], [[0.5, 0.5]]], ids=str)
+def test_states_outside_are_refused(x):
+    problem = pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "0", "sqrt(2)"), domain=(0, 1), boundary="absorbing")
+    with pytest.raises(InputError, match="x must"):
+        problem.exit_times(pk.Grid(32)).mean(x)

@@ -142,11 +142,16 @@ class Member(nn.Module):
             phi = torch.einsum("nip,ijp->nij", b, self.mixing_head)
         return torch.tril(phi, -1) * (self.unit_noise[:, None] / self.unit_noise)
 
-    def fields(self, t: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        """f (n, d) and G (n, d, d) at any states (n, d)."""
+    def anywhere(self, t: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """f (n, d), log d (n, d) and phi (n, d, d) or None, at any states (n, d)."""
         inside = torch.minimum(torch.maximum(x, self.unit_low), self.unit_high)
         f, log_noise, phi = self.coefficients(t, inside)
-        return f - (self.drift_scale / self.unit_scale) * (x - inside), factor(log_noise, phi)
+        return f - (self.drift_scale / self.unit_scale) * (x - inside), log_noise, phi
+
+    def fields(self, t: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        """f (n, d) and G (n, d, d) at any states (n, d)."""
+        f, log_noise, phi = self.anywhere(t, x)
+        return f, factor(log_noise, phi)
 
     def log_density(self, rows: Rows) -> Tensor:
         """log N(x1 - x0; f dt, G G^T dt) of each transition, (n,)."""

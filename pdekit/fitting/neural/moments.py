@@ -21,11 +21,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pdekit.fitting.neural.member import Member
+from pdekit.fitting.neural.member import Member, factor
 from pdekit.fitting.neural.transitions import Rows, Source
 
 MOST_SUBSTEPS = 32
-_REMEMBERED = 20_000_000  # numbers
+# Numbers: in ends that are kept, and in what is worked on at once.
+_REMEMBERED, _AT_ONCE = 20_000_000, 20_000_000
 
 
 class Prediction(NamedTuple):
@@ -44,6 +45,13 @@ class Prediction(NamedTuple):
 
 def predict(member: Member, rows: Rows, substeps: int) -> Prediction:
     """The moments after each step, by the midpoint rule over so many substeps."""
+    dim = member.dim
+    at_once = max(1, _AT_ONCE // (2 * dim * max(dim * dim, member.columns)))
+    parts = [_predict(member, rows.at(slice(k, k + at_once)), substeps) for k in range(0, max(1, len(rows)), at_once)]
+    return parts[0] if len(parts) == 1 else Prediction(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def _predict(member: Member, rows: Rows, substeps: int) -> Prediction:
     with torch.no_grad():
         drift, noise = member.fields(rows.t, rows.x0)
         f, s = drift, noise @ noise.mT
@@ -64,8 +72,13 @@ def _slopes(member: Member, t: Tensor, mean: Tensor, covariance: Tensor) -> tupl
     root = torch.linalg.cholesky_ex(covariance)[0].mT * d**0.5  # (n, d directions, d)
     offsets = torch.cat([root, -root], 1)
     x = (mean[:, None] + offsets).flatten(0, 1)
-    f, g = member.fields(t.repeat_interleave(2 * d, 0), x)
-    f, tensor = f.view(offsets.shape), (g @ g.mT).view(*offsets.shape, d).mean(1)
+    f, log_noise, phi = member.anywhere(t.repeat_interleave(2 * d, 0), x)
+    f = f.view(offsets.shape)
+    if phi is None:
+        tensor = torch.diag_embed(torch.exp(2.0 * log_noise).view(offsets.shape).mean(1))
+    else:
+        g = factor(log_noise, phi)
+        tensor = (g @ g.mT).view(*offsets.shape, d).mean(1)
     across = offsets.mT @ f / (2 * d)
     return f.mean(1), across + across.mT + tensor
 

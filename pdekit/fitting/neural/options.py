@@ -40,7 +40,8 @@ class NeuralSDE:
             their mean.
         held_out: The share of the data, in blocks of consecutive transitions, that each member leaves out while it
             trains. At the end the weights W and V are found from all data.
-        patience: How many rounds (a fortieth of `training.steps` each, at least 50) without improvement on held-out data end the
+        patience: How many rounds (a fortieth of `training.steps` each, at least 50) without improvement on held-out
+        data end the
             training.
         weight_decay: Of the network's own weights, as in AdamW.
         warm_start: Keep the linear part; without it f is the network alone.

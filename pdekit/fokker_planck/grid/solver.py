@@ -20,7 +20,7 @@ from pdekit.fokker_planck.grid.weights import WEIGHTS, Weights
 from pdekit.fokker_planck.grid.window import settled
 from pdekit.fokker_planck.law import Point
 from pdekit.fokker_planck.method import DensityMethod
-from pdekit.fokker_planck.pilot import pilot_states
+from pdekit.fokker_planck.pilot import pilot_paths
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
 
@@ -104,12 +104,12 @@ class Grid(DensityMethod):
     def solve(self, problem: Statement, times: np.ndarray) -> DensitySolution:
         """See `FokkerPlanckProblem.solve`."""
         cells = self._cells(problem)
-        frame = self._frame(problem, times)
+        frame, complete = self._frame(problem, times)
 
         def run(grid: Discretisation, fineness: int) -> list[Masses]:
             return marched(problem, grid, times, self.steps * fineness, telling(self.progress, str(grid)))
 
-        return self._refined(problem, frame, cells, run, times)
+        return self._refined(problem, frame, cells, run, times, widen=not complete)
 
     def stationary(self, problem: Statement) -> DensitySolution:
         """See `FokkerPlanckProblem.stationary`."""
@@ -120,7 +120,7 @@ class Grid(DensityMethod):
         if not problem.domain.conserves:
             raise UnsupportedError("With an absorbing side nothing is left in the end: there is no stationary law.")
         cells = self._cells(problem)
-        frame = self._frame(problem, None)
+        frame, _ = self._frame(problem, None)
 
         def run(grid: Discretisation, fineness: int) -> list[Masses]:
             tell = telling(self.progress, str(grid))
@@ -128,7 +128,7 @@ class Grid(DensityMethod):
             tell(1.0)
             return [found]
 
-        return self._refined(problem, frame, cells, run, None)
+        return self._refined(problem, frame, cells, run, None, widen=True)
 
     def exit_times(self, problem: Statement) -> ExitTimes:
         """See `FokkerPlanckProblem.exit_times`."""
@@ -138,7 +138,7 @@ class Grid(DensityMethod):
             raise UnsupportedError(
                 "Exit times need an equation without explicit time: declare SDE(..., autonomous=True) if so."
             )
-        cells, frame = self._cells(problem), self._frame(problem, None)
+        cells, (frame, _) = self._cells(problem), self._frame(problem, None)
         if self.window is None:
             frame = settled(frame, lambda grid, _: [quasi_stationary(grid)], widen=True)
         return exit_times(
@@ -167,23 +167,26 @@ class Grid(DensityMethod):
             )
         return cells
 
-    def _frame(self, problem: Statement, times: np.ndarray | None) -> Frame:
-        states = pilot_states(problem, times)
+    def _frame(self, problem: Statement, times: np.ndarray | None) -> tuple[Frame, bool]:
+        """Where paths were, and generously beyond; and whether they saw all there is to see."""
+        found = pilot_paths(problem, times)
+        states, complete = found.states, found.complete
         line = problem.sde.dim == 1 and problem.sde.autonomous and self.weights is None and not heavy(states[:, 0])
         if line and not {"absorbing", "periodic"} & set(problem.domain.sides[0]):
-            found: Frame = LineFrame.around(problem.sde, problem.domain, states)
+            frame: Frame = LineFrame.around(problem.sde, problem.domain, states)
         else:
             point = problem.law.x if times is not None and isinstance(problem.law, Point) else None
-            found = BoxFrame.around(problem.sde, problem.domain, states, self.weights or "blended", point)
+            frame = BoxFrame.around(problem.sde, problem.domain, states, self.weights or "blended", point)
         if self.window is None:
-            return found
+            return frame, complete
         ends = np.array(self.window, dtype=float).reshape(-1, 2)
         if len(ends) != problem.sde.dim or not (ends[:, 0] < ends[:, 1]).all():
             raise InputError(
                 f"window must be (lower, upper) for each of the {problem.sde.dim} states, got {self.window}."
             )
-        grid = found.grid((_COARSEST,) * len(ends))
-        return found.moved(np.stack([grid.to_y(ends[:, 0][None])[0], grid.to_y(ends[:, 1][None])[0]], -1))
+        grid = frame.grid((_COARSEST,) * len(ends))
+        moved = np.stack([grid.to_y(ends[:, 0][None])[0], grid.to_y(ends[:, 1][None])[0]], -1)
+        return frame.moved(moved), complete
 
     def _refined(
         self,
@@ -192,10 +195,12 @@ class Grid(DensityMethod):
         cells: tuple[int, ...],
         run: Callable[[Discretisation, int], list[Masses]],
         times: np.ndarray | None,
+        *,
+        widen: bool,
     ) -> DensitySolution:
         if self.window is None:
             seen = run if times is None else lambda grid, _: on_the_way(problem, grid, times[-1])
-            frame = settled(frame, seen, widen=times is None)
+            frame = settled(frame, seen, widen=widen)
         rtol = _RTOL[len(cells)] if self.rtol is None else self.rtol
         coarsest = np.array(cells) // 2 ** (self.levels - 1)
         grids = [frame.grid(tuple(int(n) for n in coarsest * 2**k)) for k in range(self.levels)]
