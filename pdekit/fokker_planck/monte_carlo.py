@@ -9,7 +9,7 @@ from torch import Tensor
 from pdekit.errors import InputError, NumericalError, UnsupportedError
 from pdekit.fokker_planck.kernel import KernelDensity, batches
 from pdekit.fokker_planck.method import DensityMethod
-from pdekit.fokker_planck.pilot import pilot_states
+from pdekit.fokker_planck.pilot import pilot_paths
 from pdekit.fokker_planck.settling import agree, forgotten
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
@@ -129,7 +129,7 @@ class MonteCarlo(DensityMethod):
         Raises:
             NumericalError: If that takes longer than `longest`.
         """
-        known = _wrapped(problem, torch.as_tensor(pilot_states(problem, None)))
+        known = _wrapped(problem, torch.as_tensor(pilot_paths(problem, None).states))
         duration, state, run = _FIRST_RUN, _repeated(known, _SCOUTS, self._seed(0)), 3
         while duration <= self.longest:
             halves = self._run(problem, state, np.array([0.0, duration / 2, duration]), self._seed(run))
