@@ -93,8 +93,12 @@ def by_kernels(options: KramersMoyal, data: Trajectories, seed: int, progress: P
 def by_networks(options: NeuralSDE, data: Trajectories, seed: int, progress: Progress | None) -> Fit:
     """Drift and noise as networks, trained on the likelihood of transitions."""
     text = (
-        "Neural SDE: drift and noise are networks that maximise the likelihood of the observed transitions, stopped "
-        "and weighted by transitions that were held out. Bands come from an ensemble."
+        "Neural SDE: the weights of the last layer, which drift and log noise are linear in, are found exactly, with a "
+        "ridge chosen by marginal likelihood; the network beneath is trained on the likelihood of transitions, and "
+        "kept "
+        "only where it predicts held-out blocks of time better. Bands combine the spread within and between the "
+        "members "
+        "of an ensemble; they do not cover what the network can't represent."
     )
     return _learned(train(options, data, seed=seed, progress=progress), data, text, "neural", seed)
 

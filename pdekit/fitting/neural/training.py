@@ -192,10 +192,19 @@ class Trainer:
             for role in ("best", "reference"):
                 self.members[role] = [copy.deepcopy(m) for m in self.members["candidate"]]
             self.turned = [self._turned(m) for m in self.members["reference"]]
-        over = at.round - at.top >= self.options.patience
+        over = at.round - at.top >= self.options.patience or self._hopeless()
         at.finished = over or at.round * self.length >= self.options.training.steps or self._late()
         at.round, at.member, at.losses, self._whole = at.round + 1, 0, [], True
         self._keep_sometimes()
+
+    def _hopeless(self) -> bool:
+        """Whether the networks would still be worse than the start if they went on as in the last rounds."""
+        at, patience = self.at, self.options.patience
+        if at.best or at.round <= patience:
+            return False
+        now, before = at.gained(at.round)[0], at.gained(at.round - patience)[0]
+        left = self.options.training.steps / self.length - at.round
+        return now + (now - before) / patience * left < 0
 
     def _adam(self, k: int) -> None:
         """The steps of a round."""

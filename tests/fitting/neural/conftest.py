@@ -13,9 +13,9 @@ from pdekit.fitting.neural.transitions import PairsSource
 
 @pytest.fixture
 def double_well_data(double_well_path):
-    """Trajectories of dx = (x - x^3) dt + sigma dW, 1500 steps."""
+    """Trajectories of dx = (x - x^3) dt + sigma dW, 600 steps."""
 
-    def make(dt=0.05, n=1500, seed=0, sigma=0.5):
+    def make(dt=0.05, n=600, seed=0, sigma=0.5):
         return double_well_path(n=n, dt=dt, seed=seed, sigma=sigma, substeps=5)
 
     return make

@@ -12,7 +12,7 @@ from pdekit.fitting.neural import NetworkSDE, NeuralSDE, TransitionStream, train
 from pdekit.fitting.sparse.library import Library
 from pdekit.fokker_planck.networks.training import Training
 
-_SMALL = {"hidden": (8,), "ensemble": 2, "training": Training(steps=40, batch=256)}
+_SMALL = {"hidden": (8,), "ensemble": 2, "training": Training(steps=20, batch=128)}
 
 
 def test_a_double_well_at_a_long_step_is_polished_by_the_fokker_planck_likelihood(double_well_path):
