@@ -95,10 +95,8 @@ def by_networks(options: NeuralSDE, data: Trajectories, seed: int, progress: Pro
     text = (
         "Neural SDE: the weights of the last layer, which drift and log noise are linear in, are found exactly, with a "
         "ridge chosen by marginal likelihood; the network beneath is trained on the likelihood of transitions, and "
-        "kept "
-        "only where it predicts held-out blocks of time better. Bands combine the spread within and between the "
-        "members "
-        "of an ensemble; they do not cover what the network can't represent."
+        "kept only where it predicts held-out blocks of time better. Bands combine the spread within and between the "
+        "members of an ensemble; they do not cover what the network can't represent."
     )
     return _learned(train(options, data, seed=seed, progress=progress), data, text, "neural", seed)
 
