@@ -58,11 +58,11 @@ class AitSahaliaTransition:
 
     Example:
         >>> import pdekit as pk
-        >>> data = pk.Trajectories.from_arrays([0.0, 0.1], [[1.0], [1.1]])
+        >>> data = pk.Trajectories.from_arrays([0.0, 0.1, 0.2], [[1.0], [1.1], [1.0]])
         >>> model = pk.models.cir()
         >>> density = AitSahaliaTransition(model, data.pairs())
         >>> density.log_density(model.theta({"kappa": 1.0, "theta": 1.0, "sigma": 0.5})).shape
-        torch.Size([1])
+        torch.Size([2])
     """
 
     def __init__(self, model: SymbolicSDE, pairs: Pairs, *, order: int = 2) -> None:

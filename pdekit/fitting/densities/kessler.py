@@ -52,11 +52,11 @@ class KesslerTransition(GaussianTransition):
 
     Example:
         >>> import pdekit as pk
-        >>> data = pk.Trajectories.from_arrays([0.0, 0.1], [[1.0], [0.9]])
+        >>> data = pk.Trajectories.from_arrays([0.0, 0.1, 0.2], [[1.0], [0.9], [0.9]])
         >>> model = pk.SymbolicSDE("x", "-k*x", "s")
         >>> density = KesslerTransition(model, data.pairs())
         >>> displacement, variance = density.moments(model.theta({"k": 1.0, "s": 0.5}))
-        >>> round(displacement.item(), 6), round(variance.item(), 6)       # -.1 + .005; .25 (.1 - .01)
+        >>> round(displacement[0].item(), 6), round(variance[0].item(), 6)   # -.1 + .005; .25 (.1 - .01)
         (-0.095, 0.0225)
     """
 

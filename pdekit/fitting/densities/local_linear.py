@@ -52,11 +52,11 @@ class LocalLinearTransition(GaussianTransition):
 
     Example:
         >>> import pdekit as pk
-        >>> data = pk.Trajectories.from_arrays([0.0, 1.0], [[1.0, 0.0], [0.9, -0.4]])
+        >>> data = pk.Trajectories.from_arrays([0.0, 1.0, 2.0], [[1.0, 0.0], [0.9, -0.4], [0.5, -0.4]])
         >>> model = pk.models.damped_oscillator()
         >>> density = LocalLinearTransition(model, data.pairs())
         >>> density.log_density(model.theta({"gamma": 0.5, "omega": 1.0, "T": 0.2})).shape
-        torch.Size([1])
+        torch.Size([2])
     """
 
     def __init__(self, model: SymbolicSDE, pairs: Pairs, *, curved: bool = True) -> None:
