@@ -13,6 +13,7 @@ from pdekit.fokker_planck.pilot import pilot_paths
 from pdekit.fokker_planck.settling import agree, forgotten
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
+from pdekit.fokker_planck.time_step import unbiased_step
 from pdekit.sde import SDE
 from pdekit.simulation import simulate
 
@@ -33,7 +34,10 @@ class MonteCarlo(DensityMethod):
 
     Args:
         paths: How many; for a stationary law how many states, 16 from each path.
-        dt: The longest step; by default a pilot finds one, see `simulate`.
+        dt: The longest step; by default a pilot finds one, see `simulate`, and `solve` tries it on a quarter of the
+            paths, or on all where some are absorbed: as long as a step eight times as long gives other moments, or
+            leaves another mass, it takes an eighth of it, twice at most, and warns if that is not enough. The
+            solution's notes tell the step.
         seed: Of starts and noise.
         bandwidth: Of the kernels, in standard deviations of the states; by default chosen by the estimated error.
         longest: For a stationary law, the longest time that paths are given to forget their start.
@@ -77,8 +81,29 @@ class MonteCarlo(DensityMethod):
             UnsupportedError: If some sides absorb and others reflect.
             NumericalError: If paths explode, or too few are left.
         """
-        states = self.simulated(problem, times)
-        return DensitySolution(problem, repr(self), times, [self._density(problem, x) for x in states])
+        _check_sides(problem)
+        dt = self._step(problem, times) if self.dt is None and times[-1] > problem.t0 else self.dt
+        states = replace(self, dt=dt).simulated(problem, times)
+        notes = {} if dt is None else {"dt": f"{dt:.3g}"}
+        return DensitySolution(problem, repr(self), times, [self._density(problem, x) for x in states], notes)
+
+    def _step(self, problem: Statement, times: np.ndarray) -> float:
+        """The pilot's step, or a part of it: see `unbiased_step`."""
+        conserves = problem.domain.conserves
+        # All of them where some are absorbed: the error may then fall with the root of the step only.
+        paths = max(self.paths // 4, _FEWEST) if conserves else self.paths
+        begin = problem.law.sample(_PILOT, torch.Generator().manual_seed(0))
+        when = np.concatenate([[problem.t0], times[times > problem.t0]])
+        rule = "reflect" if conserves else "absorb"
+        pilot = simulate(_confined(problem), begin, when, seed=self._seed(2), boundary=rule)
+
+        def run(dt: float, seed: int) -> list[np.ndarray] | None:
+            try:
+                return replace(self, paths=paths, seed=self._seed(3 + seed), dt=dt).simulated(problem, times)
+            except NumericalError:
+                return None
+
+        return unbiased_step(run, float(pilot.dt))
 
     def simulated(self, problem: Statement, times: np.ndarray) -> list[np.ndarray]:
         """States (n, d) at each of the times; those that were absorbed are NaN. Raises as `solve`."""
