@@ -81,8 +81,8 @@ def _check_finite(values: np.ndarray, what: str, sde: SDE, t: float, x: np.ndarr
     bad = ~np.isfinite(values).reshape(len(x), -1).all(-1)
     where = ", ".join(f"{name} = {value:.6g}" for name, value in zip(sde.names, x[bad][0], strict=True))
     raise NumericalError(
-        f"The {what}, or its derivative, is not finite at {where}, t = {t:.6g}. Give a domain= that leaves "
-        "this point out."
+        f"The {what}, or its derivative, is not finite at {where}, t = {t:.6g}. Give a domain= that leaves this point "
+        "out; beside an absorbing side at which the noise vanishes like a root, MonteCarlo() solves it as it is."
     )
 
 

@@ -66,7 +66,8 @@ def _box(density: Any, domain: Domain, text: str) -> tuple[np.ndarray, float]:
             return box, total
         before, half = total, 2 * half
     raise InputError(
-        f"The initial density {text} can't be normalised over {domain}: its integral goes on growing, or is zero."
+        f"The initial density {text} can't be normalised over {domain}: its integral goes on growing, is zero, or its "
+        "tails are too heavy to be followed; such a law can be given as one of torch.distributions."
     )
 
 

@@ -54,10 +54,12 @@ class FokkerPlanckProblem(Statement):
             UnsupportedError: If the method can't solve this problem; the message names one that can.
         """
         try:
-            found = np.asarray(times.detach().cpu() if isinstance(times, torch.Tensor) else times, dtype=float)
+            found = np.atleast_1d(np.asarray(times.detach().cpu() if isinstance(times, torch.Tensor) else times))
         except (TypeError, ValueError) as cause:
             raise InputError(f"times must be numbers, got {times!r}.") from cause
-        found = np.atleast_1d(found)
+        if found.dtype.kind not in "iuf":  # neither words nor truth values
+            raise InputError(f"times must be numbers, got {times!r}.")
+        found = found.astype(float)
         if found.ndim != 1 or len(found) == 0 or not np.isfinite(found).all():
             raise InputError(f"times must be one number or a list of them, got {times!r}.")
         if (np.diff(found) <= 0).any() or found[0] < self.t0:

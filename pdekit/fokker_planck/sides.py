@@ -42,8 +42,8 @@ class Domain:
             for end, side in zip((low, high), sides, strict=True):
                 if side != "natural" and not np.isfinite(end):
                     raise InputError(
-                        f"A side that is {side} needs a finite end: {name} has {end}. Give domain=[({low}, {high})] "
-                        "with numbers, or call the side natural."
+                        f"A side that is {side} needs a finite end: {name} in ({low:g}, {high:g}) has {end:g}. Give a "
+                        "number for it in domain=, or call this side natural."
                     )
 
     @classmethod

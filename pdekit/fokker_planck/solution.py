@@ -52,7 +52,7 @@ class DensitySolution:
             return self.densities[0]
         if t is None:
             raise InputError(f"Give a time, one of {_listed(self.times)}.")
-        when = float(t)
+        when = _number(t)
         near = np.flatnonzero(np.abs(self.times - when) <= _SAME * max(1.0, abs(when)))
         if not len(near):
             raise InputError(f"The density was asked for at {_listed(self.times)}, not at t = {when:g}: solve for it.")
@@ -187,6 +187,14 @@ class DensitySolution:
         notes = "".join(f", {name} {value}" for name, value in self.notes.items())
         mass = f", mass {self.mass.min():.6g}" if not self.problem.domain.conserves else ""
         return f"DensitySolution({when}, {self.method}{notes}{mass}{error})"
+
+
+def _number(t: Any) -> float:
+    if isinstance(t, torch.Tensor | np.ndarray) and t.ndim == 0:
+        t = t.item()
+    if isinstance(t, bool) or not isinstance(t, int | float | np.number):
+        raise InputError(f"t must be one number, got {t!r}.")
+    return float(t)
 
 
 def _listed(times: np.ndarray) -> str:

@@ -35,7 +35,7 @@ class Statement:
         self.model = sde if isinstance(sde, SymbolicSDE) else None
         self.sde = _numbers(sde)
         self.domain = Domain.of(domain, boundary, self.sde.dim, self.sde.domain, self.sde.names)
-        if not isinstance(t0, int | float | np.floating) or not np.isfinite(t0):
+        if isinstance(t0, bool) or not isinstance(t0, int | float | np.floating) or not np.isfinite(t0):
             raise InputError(f"t0 must be a number, got {t0!r}.")
         self.t0, self.initial = float(t0), initial
 

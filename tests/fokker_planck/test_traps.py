@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from torch.distributions import MultivariateNormal, Normal, Uniform
+from scipy.special import voigt_profile
+from torch.distributions import Cauchy, MultivariateNormal, Normal, Uniform
 
 import pdekit as pk
 from pdekit.errors import InputError, ModelError, NumericalError, UnsupportedError
@@ -182,3 +183,37 @@ def test_proofs():
     assert not moving.stationary
     assert not problem.check("exp(-x**2)/sqrt(pi)").solves
     assert problem.check("exp(-x**2/2)").normalised is False
+
+
+def test_tails_without_a_variance_are_told():
+    """A Cauchy law in a spring: the density is a Voigt profile, and has no moments."""
+    problem = pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "-x", "1"), initial=Cauchy(tensor(0.0), tensor(1.0)))
+    solution = problem.solve([1.0], Grid(cells=800))
+    x, e = np.array([0.0, 0.5, 2.0]), np.exp(-1.0)
+    exact = voigt_profile(x, np.sqrt((1 - e**2) / 2), e)
+    assert distance(solution.pdf(1.0, tensor(x)[:, None]), exact) < 3 * solution.error_estimate[0]
+    with pytest.warns(UserWarning, match="moments may be infinite"):
+        solution.moments(1.0)
+
+
+def test_times_are_numbers():
+    problem = pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "-x", "1"), initial=[0.5])
+    for wrong in (True, [True], ["1.5"], [1j]):
+        with pytest.raises(InputError, match="times must be numbers"):
+            problem.solve(wrong)
+    solution = problem.solve([1.0], Grid(cells=40))
+    for wrong in (True, torch.tensor([1.0, 2.0]), "1"):
+        with pytest.raises(InputError, match="t must be one number"):
+            solution.at(wrong)
+    assert solution.at(torch.tensor(1.0)) is solution.at(np.float64(1.0))
+    with pytest.raises(InputError, match="t0"):
+        pk.FokkerPlanckProblem(pk.SymbolicSDE("x", "-x", "1"), initial=[0.5], t0=True)
+
+
+def test_sides_that_are_not_solved_say_why():
+    root = pk.SymbolicSDE("x", "(1-x)/5", "sqrt(x)", domain=[(0, None)])
+    with pytest.raises(NumericalError, match=r"MonteCarlo\(\)"):
+        pk.FokkerPlanckProblem(root, initial=[0.5], boundary=[("absorbing", "natural")]).solve([1.0])
+    free = pk.SymbolicSDE("x", "0", "1")
+    with pytest.raises(NumericalError, match="infinite"):
+        pk.FokkerPlanckProblem(free, domain=(0, None), boundary=[("absorbing", "natural")]).exit_times()

@@ -76,7 +76,7 @@ def _exponential(matrix: sp.csr_array, mass: np.ndarray, duration: float) -> np.
 
 
 def _contour(matrix: sp.csr_array, mass: np.ndarray, duration: float) -> np.ndarray:
-    """(1 / 2 pi i) int e^z (z - Q t)^-1 P dz by the midpoint rule; conjugate points count twice."""
+    """(1 / 2 pi i) int e^z (z - Q t)^-1 P dz by the midpoint rule; conjugate points count twice. NaN where it fails."""
     total, identity = np.zeros_like(mass), sp.eye_array(len(mass), format="csc")
     scaled = (matrix * duration).tocsc()
     for k in range(_POINTS // 2):
@@ -84,8 +84,12 @@ def _contour(matrix: sp.csr_array, mass: np.ndarray, duration: float) -> np.ndar
         cot = 1 / np.tan(0.6407 * theta)
         z = _POINTS * (0.5017 * theta * cot - 0.6122 + 0.2645j * theta)
         slope = _POINTS * (0.5017 * cot - 0.5017 * 0.6407 * theta * (1 + cot**2) + 0.2645j)
-        found = splu(z * identity - scaled).solve(mass.astype(complex))
-        total += 2 * np.real(-1j * np.exp(z) * slope * found) / _POINTS
+        try:
+            found = splu(z * identity - scaled).solve(mass.astype(complex))
+        except RuntimeError:  # singular, but for rounding
+            return np.full_like(mass, np.nan)
+        with np.errstate(over="ignore", invalid="ignore"):  # which `_off` tells
+            total += 2 * np.real(-1j * np.exp(z) * slope * found) / _POINTS
     return total
 
 
@@ -94,8 +98,10 @@ def _off(matrix: sp.csr_array, before: np.ndarray, after: np.ndarray) -> float:
 
     The rates of a chain are far from symmetric: where mass begins in places that it hardly ever gets back to, solutions
     along the contour are so large that nothing is left of the digits of their sum. Products over shorter times bring it
-    to where it stays.
+    to where it stays. A sum that is not finite is infinitely wrong.
     """
+    if not np.isfinite(after).all():
+        return np.inf
     total = before.sum(axis=0)
     off = np.maximum(-after, 0.0).sum(axis=0)
     leak = -matrix.sum(axis=0)

@@ -1,20 +1,22 @@
 """A density on a grid, interpolated between its nodes."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from pdekit.fokker_planck.density import Density, Quadrature
+from pdekit.fokker_planck.density import Density, Moments, Quadrature
 from pdekit.fokker_planck.grid.continuation import Continuation
 from pdekit.fokker_planck.grid.discretisation import Discretisation
 from pdekit.fokker_planck.grid.spline import BOUND, LimitedSpline, greatest_around
 from pdekit.fokker_planck.sides import Domain
 
 _STEP = 1e-3  # of a cell: for derivatives
+_EDGE, _HEAVY = 0.05, 1e-3  # of the width of what is covered, and of the variance that may lie there
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GridDensity(Density):
     """exp(spline(y(x))) times what vanishes at absorbing sides and the reference density of the grid.
 
@@ -36,6 +38,10 @@ class GridDensity(Density):
     def dim(self) -> int:  # type: ignore[override]
         """d."""
         return self.grid.dim
+
+    def __repr__(self) -> str:
+        error = "" if self.error is None else f", estimated relative error {self.error:.1e}"
+        return f"GridDensity({self.grid}{error})"
 
     @cached_property
     def _spline(self) -> LimitedSpline:
@@ -89,6 +95,25 @@ class GridDensity(Density):
         """See `Density`."""
         x, y, weights = self.grid.quadrature()
         return Quadrature(x, np.exp(self._log_p(x, y)) * weights)
+
+    def moments(self) -> Moments:
+        """See `Density`; warns where much of a variance lies near the ends of what is covered."""
+        found = super().moments()
+        x, y, _ = self.grid.quadrature()
+        parts = self.quadrature().weights[:, None] * (x - found.mean) ** 2
+        width = np.ptp(self.grid.ends, axis=1)
+        for side, sign in ((0, 1), (1, -1)):
+            depth = sign * (y - self.grid.ends[:, side])
+            near = (depth < _EDGE * width) & ~self.grid.reached[:, side]
+            share = (parts * near).sum(0) / parts.sum(0)
+            if (share > _HEAVY).any():
+                warnings.warn(
+                    f"{100 * share.max():.1g} % of the variance lies near the {('lower', 'upper')[side]} end of what "
+                    f"the grid covers, {self.grid}: with tails as heavy as these, moments may be infinite, and are not "
+                    "to be trusted.",
+                    stacklevel=3,
+                )
+        return found
 
     @cached_property
     def node_masses(self) -> np.ndarray:

@@ -140,7 +140,13 @@ class Grid(DensityMethod):
             )
         cells, (frame, _) = self._cells(problem), self._frame(problem, None)
         if self.window is None:
-            frame = settled(frame, lambda grid, _: [quasi_stationary(grid)], widen=True)
+            try:
+                frame = settled(frame, lambda grid, _: [quasi_stationary(grid)], widen=True)
+            except NumericalError as cause:
+                raise NumericalError(
+                    f"Paths that have not left {problem.domain} go on spreading: mean exit times are infinite, or "
+                    "need a Grid(window=...)."
+                ) from cause
         return exit_times(
             [frame.grid(tuple(n // 2**k for n in cells)) for k in reversed(range(self.levels))], problem.domain
         )
