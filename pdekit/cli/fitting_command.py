@@ -152,7 +152,7 @@ def fit_series(
     """Fit a stochastic differential equation to observed series.
 
     With a model: by maximum likelihood. Without one, a formula is looked for (sparse), or drift and diffusion are
-    learned as functions (km, neural).
+    learned as functions (km, neural, snapshots).
 
     With --out, a folder is left with report.html, params.csv, and the fitted model for pdekit simulate.
     """
@@ -240,7 +240,7 @@ def _fit(
     bar.begin(f"Reading {path}")
     unpaired = options.pop("snapshots")
     if not isinstance(statement, Statement):
-        return _learn(path, layout, statement, options["seed"], bar, silent)
+        return _learn(path, layout, statement, options["seed"], bar, silent, unpaired)
     model = statement.build()
     for flag, name in (("--fix", "fixed"), ("--start", "start")):
         check_names(model, options[name], flag)
@@ -256,12 +256,12 @@ def _fit(
 
 
 def _learn(
-    path: str, layout: dict[str, Any], way: Any, seed: int, bar: Bar, silent: bool
+    path: str, layout: dict[str, Any], way: Any, seed: int, bar: Bar, silent: bool, unpaired: bool
 ) -> "tuple[Fit, tuple[str, ...]]":
     """A fit without a stated model."""
     from pdekit.fitting import fit
 
-    series = read_series(path, layout)
+    series = read_snapshots(path, layout) if unpaired else read_series(path, layout)
     if not silent:
         typer.echo(wrapped(series.describe()) + "\n")
     bar.begin("Fitting")

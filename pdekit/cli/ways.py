@@ -28,7 +28,7 @@ def check_method(method: str, *, stated: bool) -> None:
             f"--method {method} finds drift and diffusion itself; leave --model, --drift and --diffusion out, or take "
             "--method mle."
         )
-    if method in likelihoods and not stated:
+    if method in likelihoods and method != "snapshots" and not stated:
         raise InputError(
             f"--method {method} needs a model: --model NAME (see pdekit models), or your own with --drift and "
             "--diffusion. Without one take --method sparse, km or neural."
@@ -36,19 +36,19 @@ def check_method(method: str, *, stated: bool) -> None:
 
 
 def learner(method: str, terms: tuple[str, ...], noise_terms: tuple[str, ...]) -> Any:
-    """The options object of a way that needs no model; "auto" looks for a formula.
+    """The options object of a way that needs no model; "auto" looks for a formula, "snapshots" matches functions.
 
     Raises:
         InputError: If candidate terms are given to another way.
     """
-    from pdekit.fitting import KramersMoyal, Library, NeuralSDE, SparseSDE
+    from pdekit.fitting import KramersMoyal, Library, NeuralSDE, SnapshotMatching, SparseSDE
 
     if method in ("auto", "sparse"):
         drift, noise = (Library.of(*given) if given else None for given in (terms, noise_terms))
         return SparseSDE(drift=drift, diffusion=noise)
     if terms or noise_terms:
         raise InputError(f"--term and --noise-term belong to --method sparse, not to {method}.")
-    return KramersMoyal() if method == "km" else NeuralSDE()
+    return {"km": KramersMoyal, "neural": NeuralSDE, "snapshots": SnapshotMatching}[method]()
 
 
 def observation(observed: tuple[str, ...], noise: list[str]) -> "Observation | None":

@@ -6,6 +6,7 @@ from pdekit.fitting.filtering import Observation
 from pdekit.fitting.kramers_moyal import KramersMoyal
 from pdekit.fitting.neural import NeuralSDE, TransitionStream
 from pdekit.fitting.result import Fit, Parameter
+from pdekit.fitting.snapshots import SnapshotMatching
 from pdekit.fitting.sparse import Library, SparseSDE
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "NeuralSDE",
     "Observation",
     "Parameter",
+    "SnapshotMatching",
     "SparseSDE",
     "TransitionStream",
     "compare",

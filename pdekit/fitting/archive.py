@@ -65,7 +65,7 @@ def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
     document, arrays = read_document(folder)
     try:
         record, lengths = document["estimate"], arrays["lengths"].tolist()
-        if record["kind"] == SnapshotLikelihood.kind:
+        if "ids" not in document["data"]:
             return _read_snapshots(document, arrays, lengths)
         data = Trajectories(
             times=arrays["times"].split(lengths), values=arrays["values"].split(lengths), **document["data"]
@@ -95,11 +95,17 @@ def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _read_snapshots(document: dict[str, Any], arrays: dict[str, Tensor], lengths: list[int]) -> dict[str, Any]:
     found = {name.removeprefix("estimate."): v for name, v in arrays.items() if name.startswith("estimate.")}
-    model = SymbolicSDE.from_dict(document["model"])
+    record = document["estimate"]
+    if record["kind"] == LearnedEstimate.kind:
+        estimate: Estimate = LearnedEstimate.from_record(record, found, None)
+        model: Model = estimate.model  # type: ignore[attr-defined]
+    else:
+        model = SymbolicSDE.from_dict(document["model"])
+        estimate = SnapshotLikelihood.from_record(record, found, model)
     return {
         "model": model,
         "data": Snapshots(arrays["times"], arrays["values"].split(lengths), **document["data"]),
-        "estimate": SnapshotLikelihood.from_record(document["estimate"], found, model),
+        "estimate": estimate,
         "method": str(document["method"]),
         "seed": int(document["seed"]),
     }

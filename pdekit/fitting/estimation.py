@@ -10,15 +10,21 @@ from pdekit.fitting.inference.maximum import Progress
 from pdekit.fitting.kramers_moyal import KramersMoyal
 from pdekit.fitting.neural import NeuralSDE
 from pdekit.fitting.result import Fit
+from pdekit.fitting.snapshots import SnapshotMatching
 from pdekit.fitting.sparse import SparseSDE
-from pdekit.fitting.ways import by_kernels, by_likelihood, by_networks, by_search, by_snapshots
+from pdekit.fitting.ways import by_kernels, by_likelihood, by_matching, by_networks, by_search, by_snapshots
 from pdekit.symbolic import SymbolicSDE
 
-_LEARNERS = {KramersMoyal: by_kernels, SparseSDE: by_search, NeuralSDE: by_networks}
+_LEARNERS = {
+    KramersMoyal: by_kernels,
+    SparseSDE: by_search,
+    NeuralSDE: by_networks,
+    SnapshotMatching: by_matching,
+}
 
 
 def fit(
-    model: SymbolicSDE | KramersMoyal | SparseSDE | NeuralSDE,
+    model: SymbolicSDE | KramersMoyal | SparseSDE | NeuralSDE | SnapshotMatching,
     data: Trajectories | Snapshots,
     *,
     method: str = "auto",
@@ -33,6 +39,7 @@ def fit(
     A model with named parameters is fitted by maximum likelihood: over trajectories sum_i log p(x_{i+1}, t_{i+1} | x_i,
     t_i; theta), whatever the steps. `KramersMoyal()` and `NeuralSDE()` learn drift and diffusion as functions;
     `SparseSDE()` finds a formula among candidate terms, which is then fitted as if it had been stated.
+    `SnapshotMatching()` learns functions from snapshots.
 
     Args:
         model: The SDE, or the way to find one.
@@ -76,13 +83,19 @@ def fit(
     way: Any = _LEARNERS.get(type(model))
     if way is None:
         raise InputError(
-            f"The model must be a SymbolicSDE (pdekit.models holds ready ones), KramersMoyal(), SparseSDE() or "
-            f"NeuralSDE(), got {type(model).__name__}."
+            f"The model must be a SymbolicSDE (pdekit.models holds ready ones), KramersMoyal(), SparseSDE(), "
+            f"NeuralSDE() or SnapshotMatching(), got {type(model).__name__}."
         )
-    if isinstance(data, Snapshots):
+    unpaired = isinstance(model, SnapshotMatching)
+    if isinstance(data, Snapshots) and not unpaired:
         raise InputError(
             f"{type(model).__name__} needs paired states, which snapshots don't have: state a model with parameters, "
-            "or call pdekit.fitting.snapshots.match()."
+            "or take SnapshotMatching()."
+        )
+    if unpaired and not isinstance(data, Snapshots):
+        raise InputError(
+            "SnapshotMatching takes Snapshots, whose laws it matches; for trajectories, which tell more, take "
+            "NeuralSDE() or KramersMoyal()."
         )
     chosen = None if method == "auto" else method
     _refuse(type(model).__name__, method=chosen, observation=observation, start=start, fixed=fixed)

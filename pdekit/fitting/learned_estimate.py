@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pdekit.data import Pairs
-from pdekit.errors import InputError
+from pdekit.errors import InputError, UnsupportedError
 from pdekit.fitting.densities.choose import transition_density
 from pdekit.fitting.densities.protocol import TransitionDensity
 from pdekit.fitting.estimate import Details, Estimate
@@ -23,6 +23,7 @@ from pdekit.report import Flag
 _HOMES = {
     "kernel": "pdekit.fitting.kramers_moyal:KernelSDE",
     "network": "pdekit.fitting.neural:NetworkSDE",
+    "matched": "pdekit.fitting.snapshots:MatchedSDE",
 }
 _NONE = torch.zeros(0, dtype=torch.float64)
 
@@ -33,7 +34,7 @@ class LearnedEstimate(Estimate):
 
     Args:
         model: The learned SDE.
-        pairs: The transitions it was learned from.
+        pairs: The transitions it was learned from; None of snapshots, which have no likelihood then.
         text: How, in a few sentences.
         facts: Names and values for the section on the method.
         remarks: What the way of learning has to say.
@@ -41,7 +42,7 @@ class LearnedEstimate(Estimate):
     """
 
     model: LearnedSDE
-    pairs: Pairs
+    pairs: Pairs | None
     text: str
     facts: Details = ()
     remarks: tuple[Flag, ...] = ()
@@ -62,7 +63,13 @@ class LearnedEstimate(Estimate):
 
     @cached_property
     def density(self) -> TransitionDensity:  # type: ignore[override]
-        """See `Estimate`."""
+        """See `Estimate`.
+
+        Raises:
+            UnsupportedError: Of snapshots.
+        """
+        if self.pairs is None:
+            raise UnsupportedError("Snapshots are not paired, so there is no transition density to speak of.")
         return self.density_of(self.pairs)
 
     def density_of(self, pairs: Pairs) -> TransitionDensity:
@@ -70,8 +77,10 @@ class LearnedEstimate(Estimate):
         return transition_density(self.model, pairs, _NONE)
 
     @cached_property
-    def loglik(self) -> float:  # type: ignore[override]
-        """See `Estimate`."""
+    def loglik(self) -> float | None:  # type: ignore[override]
+        """See `Estimate`; None of snapshots."""
+        if self.pairs is None:
+            return None
         with torch.no_grad():
             return float(self.density.log_density(_NONE).sum())
 
@@ -84,6 +93,11 @@ class LearnedEstimate(Estimate):
     def converged(self) -> bool:
         """Nothing was searched for that could have been missed; what is doubtful stands among the flags."""
         return True
+
+    @property
+    def route(self) -> str:
+        """See `Estimate`."""
+        return "none: laws are matched" if self.pairs is None else self.density.route
 
     @property
     def details(self) -> Details:
@@ -117,7 +131,9 @@ class LearnedEstimate(Estimate):
         return record, {f"model.{name}": value for name, value in arrays.items()}
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], arrays: Mapping[str, Tensor], pairs: Pairs) -> "LearnedEstimate":
+    def from_record(
+        cls, record: Mapping[str, Any], arrays: Mapping[str, Tensor], pairs: Pairs | None
+    ) -> "LearnedEstimate":
         """The estimate that `to_record` described."""
         own = {name.removeprefix("model."): value for name, value in arrays.items() if name.startswith("model.")}
         return cls(

@@ -25,7 +25,7 @@ from pdekit.fitting.maximum_likelihood import MaximumLikelihood
 from pdekit.fitting.neural import NeuralSDE, train
 from pdekit.fitting.result import Fit
 from pdekit.fitting.snapshot_likelihood import SnapshotLikelihood
-from pdekit.fitting.snapshots.estimate import fit_snapshots
+from pdekit.fitting.snapshots import SnapshotMatching, fit_snapshots, match
 from pdekit.fitting.sparse import SparseSDE, search
 from pdekit.symbolic import SymbolicSDE
 
@@ -164,3 +164,16 @@ def by_snapshots(
     check_values(model, fixed, "fixed")
     found = fit_snapshots(model, data, method=method, start=start, fixed=fixed, seed=seed, progress=progress)  # type: ignore[arg-type]
     return Fit(model, data, SnapshotLikelihood(found), method, seed)
+
+
+def by_matching(options: SnapshotMatching, data: Snapshots, seed: int, progress: Progress | None) -> Fit:
+    """Drift and noise as networks whose Fokker-Planck residual under a density of the snapshots vanishes."""
+    text = (
+        "Matching: a mixture of normal laws that moves smoothly in time is fitted to all samples; then networks for "
+        "drift and noise are trained until the residual of the Fokker-Planck equation, in logarithmic form and with "
+        "exact derivatives, vanishes under it. Of the drifts with these laws, one with a small mean square is taken."
+    )
+    found = match(options, data, seed=seed, progress=progress)
+    return Fit(
+        found.model, data, LearnedEstimate(found.model, None, text, found.details, found.flags), "matching", seed
+    )

@@ -228,14 +228,19 @@ def draw_phase_plane(axes: Any, data: Trajectories, x: Tensor, y: Tensor, drift:
     for path in data.values:
         many = len(path) > _MANY
         axes.plot(*path.T.numpy(), color=style.OBSERVED, linewidth=0.8, alpha=0.8, rasterized=many, zorder=3)
+    draw_streamlines(axes, x, y, drift)
+    axes.set_xlabel(plain_label(data.names[0]))
+    axes.set_ylabel(plain_label(data.names[1]))
+
+
+def draw_streamlines(axes: Any, x: Tensor, y: Tensor, drift: Tensor) -> None:
+    """Streamlines of (ny, nx, 2) on the grid x (nx,), y (ny,), which becomes what is in view."""
     speed = torch.hypot(drift[..., 0] / (x[-1] - x[0]), drift[..., 1] / (y[-1] - y[0]))
     width = (0.3 + 1.0 * (speed / speed.max().clamp_min(1e-300)).sqrt()).numpy()
     axes.streamplot(
         x.numpy(), y.numpy(), drift[..., 0].numpy(), drift[..., 1].numpy(), color=style.FITTED, linewidth=width,
         density=1.1, arrowsize=0.8,
     )  # fmt: skip
-    axes.set_xlabel(plain_label(data.names[0]))
-    axes.set_ylabel(plain_label(data.names[1]))
     axes.set_xlim(float(x[0]), float(x[-1]))
     axes.set_ylim(float(y[0]), float(y[-1]))
 

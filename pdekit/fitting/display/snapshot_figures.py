@@ -1,5 +1,6 @@
 """What was sampled at each time, against the law that the fitted equation carries there."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from pdekit.data.times import plural
 from pdekit.errors import PdekitError
+from pdekit.fitting.display.snapshot_fields import field_figures
+from pdekit.fitting.learned import LearnedSDE
 from pdekit.fokker_planck import FokkerPlanckProblem, Grid, MonteCarlo
 from pdekit.report import Figure, add_legend, new_figure, plain_label
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from pdekit.fitting.result import Fit
 
 _SHOWN = 6
+_VISIBLE = 0.02  # relative error of a density
 _BINS = 40
 
 
@@ -26,17 +30,13 @@ def snapshot_overview(fit: "Fit") -> "Canvas":
 
 
 def snapshot_figures(fit: "Fit") -> tuple[Figure, ...]:
-    """One figure for each state."""
+    """One figure for each state; of learned coefficients these too."""
     figures = []
     for component, name in enumerate(fit.data.names):
-        canvas, reason = _canvas(fit, component)
-        caption = "Bars: the samples of each snapshot. " + (
-            f"No density is shown: {reason}"
-            if reason
-            else "Line: the density of the fitted equation at that time, from the samples of the first snapshot on."
-        )
+        canvas, remark = _canvas(fit, component)
+        caption = f"Bars: the samples of each snapshot. {remark}"
         figures.append(Figure.from_matplotlib(canvas, f"Snapshots of {name}", caption, wide=True))
-    return tuple(figures)
+    return (*figures, *field_figures(fit)) if isinstance(fit.model, LearnedSDE) else tuple(figures)
 
 
 def _canvas(fit: "Fit", component: int) -> "tuple[Canvas, str]":
@@ -46,7 +46,7 @@ def _canvas(fit: "Fit", component: int) -> "tuple[Canvas, str]":
     values = [data.samples[k][:, component] for k in chosen]  # type: ignore[attr-defined]
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     x = torch.linspace(low, high, 161, dtype=torch.float64)
-    lines, reason = _densities(fit, component, chosen, x)
+    lines, remark = _densities(fit, component, chosen, x)
     for ax, k, v, line in zip(axes.flat, chosen, values, lines, strict=False):
         ax.hist(v.numpy(), bins=_BINS, range=(low, high), density=True, alpha=0.4, label="samples")
         if line is not None:
@@ -56,21 +56,29 @@ def _canvas(fit: "Fit", component: int) -> "tuple[Canvas, str]":
     for ax in axes.flat[len(chosen) :]:
         ax.set_visible(False)
     add_legend(axes.flat[min(1, len(chosen) - 1)])
-    return canvas, reason
+    return canvas, remark
 
 
 def _densities(fit: "Fit", component: int, chosen: np.ndarray, x: Tensor) -> tuple[list[Tensor | None], str]:
-    """The marginal density at each chosen time but the first, at x; or why there is none."""
+    """The marginal density at each chosen time but the first, at x, and what it is; or why there is none."""
     data: Any = fit.data
     nothing: list[Tensor | None] = [None] * len(chosen)
     first, later = float(data.times[0]), [float(data.times[k]) for k in chosen[1:]]
     try:
         problem = FokkerPlanckProblem(fit.model.at(**_estimates(fit)), initial=data.samples[0].numpy(), t0=first)  # type: ignore[attr-defined]
-        solution = problem.solve(later, Grid(200 if fit.model.dim == 1 else 64) if fit.model.dim < 3 else MonteCarlo())
+        method = Grid(200 if fit.model.dim == 1 else 64) if fit.model.dim < 3 else MonteCarlo()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of an error that the caption states
+            solution = problem.solve(later, method)
         found = [solution.at(t).marginal(component).pdf(x[:, None]) for t in later]
     except PdekitError as error:
-        return nothing, str(error)
-    return [None, *found], ""
+        return nothing, f"No density is shown: {error}"
+    worst = solution.error_estimate.max()
+    error = f" (estimated relative error {worst:.1g})" if worst > _VISIBLE else ""
+    return [
+        None,
+        *found,
+    ], f"Line: the density of the fitted equation, from the samples of the first snapshot on{error}."
 
 
 def _estimates(fit: "Fit") -> dict[str, float]:

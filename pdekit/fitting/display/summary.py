@@ -8,6 +8,7 @@ from scipy.special import ndtr
 
 from pdekit.data import Snapshots
 from pdekit.data.times import plural
+from pdekit.fitting.coefficients import Coefficients
 from pdekit.fitting.learned import LearnedSDE
 from pdekit.report import Facts, Flag, Table, render_facts, render_flags, render_table
 
@@ -67,11 +68,15 @@ def coefficient_frame(fit: "Fit") -> "DataFrame":
     """Drift and noise of each state along its own quantiles, the other states at their medians, as numbers."""
     import pandas as pd
 
-    data = fit.evidence.of_states.data
-    states = torch.cat(list(data.values))
+    if isinstance(fit.data, Snapshots):
+        data, states = fit.data, fit.data.pooled()[0]
+        time = 0.5 * float(data.times[0] + data.times[-1])
+    else:
+        data = fit.evidence.of_states.data
+        states = torch.cat(list(data.values))
+        time = 0.5 * float(fit.pairs.t.min() + fit.pairs.t.max())
     middle, rows = states.median(0).values, []
-    time = 0.5 * float(fit.pairs.t.min() + fit.pairs.t.max())
-    both = fit.evidence.coefficients
+    both = Coefficients(fit.model)
     learned = fit.model if isinstance(fit.model, LearnedSDE) else None
     for i, name in enumerate(data.names):
         x = middle.repeat(len(_LEVELS), 1)
@@ -95,8 +100,14 @@ def coefficient_table(fit: "Fit") -> Table:
         rows.append((*told, errors[0], _number(g), errors[1]))
         before = name
     others = "; the other states are at their medians" if fit.model.dim > 1 else ""
-    note = f"At quantiles of the states{others}. Rates are per {fit.data.time_unit}. Standard errors are pointwise."
-    return Table("Coefficients", ("State", "Quantile", "at", "Drift", "s.e.", "Diffusion g", "s.e."), tuple(rows), note)
+    note = f"At quantiles of the states{others}. Rates are per {fit.data.time_unit}."
+    columns = ("State", "Quantile", "at", "Drift", "s.e.", "Diffusion g", "s.e.")
+    if not any(row[4] or row[6] for row in rows):
+        shown = (0, 1, 2, 3, 5)
+        return Table(
+            "Coefficients", tuple(columns[i] for i in shown), tuple(tuple(r[i] for i in shown) for r in rows), note
+        )
+    return Table("Coefficients", columns, tuple(rows), f"{note} Standard errors are pointwise.")
 
 
 def parameter_table(fit: "Fit", *, level: float = 0.95) -> Table:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+import pdekit as pk
 from pdekit.data.snapshots import Snapshots
-from pdekit.errors import DataError, InputError
+from pdekit.errors import DataError, InputError, UnsupportedError
+from pdekit.fitting.display.snapshot_figures import snapshot_figures
 from pdekit.fitting.snapshots.divergence import knn_divergence
 from pdekit.fitting.snapshots.matched import MatchedSDE
 from pdekit.fitting.snapshots.matching import derivatives, match, residual_of
@@ -114,3 +116,28 @@ def test_options_are_checked(options):
 def test_as_many_diffusions_as_states():
     with pytest.raises(InputError, match="one for each of 1"):
         match(SnapshotMatching(diffusion=(1.0, 2.0)), _relaxing(1, n=50))
+
+
+def test_matching_is_a_way_of_fit(tmp_path):
+    data = _relaxing(2, n=300)
+    fit = pk.fit(pk.SnapshotMatching(components=1, hidden=8, steps=40, batch=64), data, seed=1)
+    assert (fit.method, fit.loglik, fit.bic, dict(fit.params)) == ("matching", None, None, {})
+    assert "Not the only drift with these laws" in fit.summary()
+    fit.save(tmp_path / "fit")
+    again = pk.Fit.load(tmp_path / "fit")
+    assert again.to_dataframe().equals(fit.to_dataframe())
+    assert [flag.title for flag in again.flags] == [flag.title for flag in fit.flags]
+    titles = [figure.title for figure in snapshot_figures(fit)]
+    assert titles == [
+        "Snapshots of x1",
+        "Snapshots of x2",
+        "Drift and noise of x1",
+        "Drift and noise of x2",
+        "Phase plane",
+    ]
+    with pytest.raises(UnsupportedError, match="not paired"):
+        fit.simulate()
+    with pytest.raises(InputError, match="SnapshotMatching"):
+        pk.fit(pk.KramersMoyal(), data)
+    with pytest.raises(InputError, match="takes Snapshots"):
+        pk.fit(pk.SnapshotMatching(), pk.Trajectories.from_arrays([0.0, 1.0, 2.0], [1.0, 2.0, 1.0]))
