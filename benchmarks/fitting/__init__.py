@@ -10,6 +10,8 @@ SECTIONS = (
     "simulation",
     "peers",
     "intervals",
+    "learned",
+    "sparse",
 )
 PEERS = ("torchsde",)  # distributions whose versions are written beside the results
 # The code that decides a fit or a simulated series: stored fits of other code are not resumed.

@@ -81,6 +81,22 @@ def double_well(a: float = 1.0, b: float = 1.0, sigma: float = 0.5) -> Process:
     )
 
 
+def polynomial_well(terms: int, sigma: float = 0.5) -> Process:
+    """The double well a = b = 1 as one point of dX = (c_0 + c_1 X + ... + c_{k-1} X^{k-1}) dt + sigma dW.
+
+    Its information bound is what a drift costs that is only known to be a polynomial of k coefficients.
+    """
+    coefficients = [0.0, 1.0, 0.0, -1.0, *([0.0] * terms)][:terms]
+    return Process(
+        name=f"polynomial_{terms}",
+        params=(*(f"c{k}" for k in range(terms)), "sigma"),
+        theta=(*coefficients, sigma),
+        drift=lambda x, p: sum(p[k] * x**k for k in range(terms)),
+        diffusion=lambda x, p: p[terms] + 0 * x,
+        support=double_well(sigma=sigma).support,
+    )
+
+
 def stationary_density(process: Process, cells: int = 4000) -> tuple[Array, Array]:
     """Midpoints and weights p(x_i) dx (they sum to one) of p proportional to g^-2 exp(int 2 f / g^2)."""
     theta = np.asarray(process.theta)

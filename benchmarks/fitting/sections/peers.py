@@ -29,12 +29,14 @@ def run(context: Context) -> list[Row]:
 
     Times exclude imports; those of a peer that compiles just in time include its compilation.
     """
-    installed = {name: _version(context.peers_python, distribution) for name, (distribution, _) in PEERS.items()}
+    installed = {
+        name: installed_version(context.peers_python, distribution) for name, (distribution, _) in PEERS.items()
+    }
     rows = []
     for dt, n, seeds in _CASES:
         count = context.count(seeds)
         samples.prepare(double_well(), dt, n, count, context.cache)
-        best = [_errors(outcome) for outcome in (_ours(dt, n, seed, context) for seed in range(count))]
+        best = [errors_of(outcome) for outcome in (_ours(dt, n, seed, context) for seed in range(count))]
         rows += _rows(f"dt {dt:g}: pdekit", best)
         for name, (distribution, label) in PEERS.items():
             if installed[name] is None:
@@ -43,7 +45,7 @@ def run(context: Context) -> list[Row]:
                 )
                 continue
             outcomes = _peer(name, dt, n, count, context)
-            errors = [_errors(outcome) for outcome in outcomes if "error" not in outcome]
+            errors = [errors_of(outcome) for outcome in outcomes if "error" not in outcome]
             failures = [outcome["error"] for outcome in outcomes if "error" in outcome]
             detail = f"version {installed[name]}" + (f"; {len(failures)} failed: {failures[0]}" if failures else "")
             peer_rows = _rows(f"dt {dt:g}: {label}", errors, detail)
@@ -71,7 +73,7 @@ def _peer(name: str, dt: float, n: int, count: int, context: Context) -> list[Ou
         task = {"dt": dt, "n": n, "seed": seed}
         outcome = store.get(task)
         if outcome is None:
-            outcome = _run_worker(
+            outcome = run_worker(
                 name, dt, samples.path(double_well(), dt, n, seed, context.cache), context.peers_python
             )
             store.put(task, outcome)
@@ -81,7 +83,8 @@ def _peer(name: str, dt: float, n: int, count: int, context: Context) -> list[Ou
     return outcomes
 
 
-def _run_worker(name: str, dt: float, x: np.ndarray, python: str) -> Outcome:
+def run_worker(name: str, dt: float, x: np.ndarray, python: str) -> Outcome:
+    """One fit of a series by a peer in a process of its own."""
     import os
 
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +102,8 @@ def _run_worker(name: str, dt: float, x: np.ndarray, python: str) -> Outcome:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _errors(outcome: Outcome) -> dict[str, float]:
+def errors_of(outcome: Outcome) -> dict[str, float]:
+    """Errors of drift and noise on the double well, weighted by its law."""
     process = double_well()
     grid, weight = stationary_density(process)
     theta = np.asarray(process.theta)
@@ -127,7 +131,8 @@ def _rows(label: str, errors: list[dict[str, float]], detail: str = "") -> list[
     ]
 
 
-def _version(python: str, distribution: str) -> str | None:
+def installed_version(python: str, distribution: str) -> str | None:
+    """The version of a distribution that an interpreter sees; None if there is none."""
     code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
     done = subprocess.run([python, "-c", code, distribution], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else None

@@ -23,7 +23,7 @@ from pdekit.sde import SDE
 from pdekit.symbolic import SymbolicSDE
 
 CELLS_PER_DEVIATION = 3.5
-LEAST_CELLS, MOST_CELLS = 24, 96
+LEAST_CELLS, MOST_CELLS = 24, 160
 _COVERED = 5.5  # deviations; the outermost of N samples lies some sqrt(2 log N) of them away
 _LEAST = 1e-280
 _DIFFERENCE = 1e-5

@@ -29,6 +29,7 @@ Progress = Callable[[str, float], None]
 _NEAR = 0.3  # standard errors: up to here a Newton step with the Hessian at hand corrects for the grid
 _FAR = 3.0  # the same in two states, where finer grids cost minutes
 _CORRECTIONS, _STILL = 6, 0.05
+_HOPELESS = 5.0  # so long a Newton step says that the two grids have little in common
 _FLAT, _CLOSER = 0.1, 5.0
 _TOLERANCE = 1e-4
 _STARTS = 3  # tried until one ends well
@@ -231,12 +232,12 @@ class Search:
             step = -inverse @ slope
             move, last = move + step, float(np.abs(step / errors).max(initial=0.0))
             loglik = -(4.0 * value - coarse[0]) / 3.0 - 0.5 * float(slope @ step)
-            if last < _STILL or k == _CORRECTIONS - 1:
+            if last < _STILL or last > _HOPELESS or k == _CORRECTIONS - 1:
                 break
             coarse = objective(minimum.point + move)
         shift = float(np.abs(move / errors).max(initial=0.0))
         # What fourth order leaves is a sixteenth of a step of second order, or less.
-        return move, loglik, shift, max(shift / 16.0, last if last >= _STILL else 0.0)
+        return move, loglik, max(shift, last), max(shift / 16.0, last if last >= _STILL else 0.0)
 
     def _result(
         self,
