@@ -12,6 +12,12 @@ SECTIONS = (
     "intervals",
     "learned",
     "sparse",
+    "observed",
+    "rungs",
+    "snapshots",
+    "matching",
+    "faults",
+    "resume",
 )
 PEERS = ("torchsde",)  # distributions whose versions are written beside the results
 # The code that decides a fit or a simulated series: stored fits of other code are not resumed.

@@ -91,7 +91,7 @@ def polynomial_well(terms: int, sigma: float = 0.5) -> Process:
         name=f"polynomial_{terms}",
         params=(*(f"c{k}" for k in range(terms)), "sigma"),
         theta=(*coefficients, sigma),
-        drift=lambda x, p: sum(p[k] * x**k for k in range(terms)),
+        drift=lambda x, p: np.sum([p[k] * x**k for k in range(terms)], axis=0),
         diffusion=lambda x, p: p[terms] + 0 * x,
         support=double_well(sigma=sigma).support,
     )

@@ -84,7 +84,9 @@ def judged(
             case.append(make())
         return case[0]
 
-    kept = context.store(store)
+    kept = context.store(
+        f"{store}_{'_'.join(name.split('(')[0].replace(',', '').split())}"
+    )  # one file for each problem
     if context.quick:
         trials = [Trial(t.method, t.options | _QUICK, t.limit, t.minutes, t.mass) for t in trials]
     rows, points = [], 500 if context.quick else POINTS
