@@ -17,6 +17,8 @@ LONG = (
     "08_ring_attractor",
     "09_kramers",
     "10_ten_dimensions",
+    "11_ladder_of_fits",
+    "12_unpaired_samples",
 )  # half a minute each
 CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else []) for path in EXAMPLES]
 
