@@ -1,7 +1,7 @@
-"""Fits the double well with the peers and prints one JSON line per fit. Runs alone, in whichever Python has the peers.
+"""Fits a series with a peer and prints one JSON line. Runs alone, in whichever Python has the peers.
 
-    python peer_worker.py PEER SERIES.npz      # PEER in sfi_linear, sfi_parametric, kramersmoyal
-    # SERIES.npz: x (n + 1,), dt (), grid (m,): where the estimated drift is reported
+    python peer_worker.py PEER SERIES.npz      # PEER in sfi_linear, sfi_parametric, kramersmoyal, pysindy
+    # SERIES.npz: x (n + 1,), dt (), grid (m,): where the estimated drift is reported; for pysindy x (n + 1, d), dt ()
 
 Only NumPy and the peer are imported, so the peer's requirements need not fit pdekit's.
 """
@@ -47,11 +47,29 @@ def kernel(series):
     return seconds, drift, sigma
 
 
+def sindy(series):
+    """The terms of every drift by pysindy's thresholded least squares, candidates to degree 2, at some thresholds."""
+    import pysindy
+
+    found = {}
+    for threshold in (0.1, 0.2, 0.5):
+        optimizer = pysindy.STLSQ(threshold=threshold)
+        model = pysindy.SINDy(optimizer=optimizer, feature_library=pysindy.PolynomialLibrary(degree=2))
+        model.fit(series["x"], t=float(series["dt"]))
+        names = model.get_feature_names()
+        kept = [[name for name, value in zip(names, row, strict=True) if value] for row in model.coefficients()]
+        found[f"{threshold:g}"] = kept
+    return found
+
+
 def main() -> None:
     """Fit one series with one peer."""
     name, path = sys.argv[1:]
     with np.load(path) as file:
         series = dict(file)
+    if name == "pysindy":
+        print(json.dumps(sindy(series)))
+        return
     fits = {
         "sfi_linear": lambda: sfi(series, False),
         "sfi_parametric": lambda: sfi(series, True),

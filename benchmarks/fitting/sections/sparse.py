@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.fitting import learners, samples, systems
+from benchmarks.fitting.sections import peers
 from benchmarks.fitting.truth import cir, double_well
-from benchmarks.results import Row
+from benchmarks.results import Row, skipped
 from benchmarks.runner import Context, Outcome, Task, run_tasks
 
 TITLE = "Sparse discovery: exact support of drift and noise, default candidates"
@@ -37,6 +38,30 @@ def run(context: Context) -> list[Row]:
         store = f"sparse_{name.split(',')[0].replace(' ', '_')}_dt{dt:g}"
         outcomes = run_tasks(context, store, partial(search_seed, cache=context.cache), tasks)
         rows.append(_count(name, outcomes, wanted))
+    return rows + _sindy(context)
+
+
+def _sindy(context: Context) -> list[Row]:
+    """Lorenz-63 by pysindy, which looks for drifts only."""
+    version = peers.installed_version(context.peers_python, "pysindy")
+    label = "Lorenz-63: exact support of the drift, pysindy"
+    if version is None:
+        return [skipped(label, f"pysindy is not installed in {context.peers_python}")]
+    dt, n, _ = _CASES["Lorenz-63"]
+    store, found = context.store("sparse_pysindy"), []
+    for seed in range(context.count(5, full=20)):
+        outcome = store.get({"seed": seed})
+        if outcome is None:
+            x = systems.path(systems.lorenz(), dt, n, seed)
+            outcome = peers.run_worker("pysindy", dt, x, context.peers_python)
+            store.put({"seed": seed}, outcome)
+        found.append(outcome)
+    true = [["x0", "x1"], ["x0", "x0 x2", "x1"], ["x0 x1", "x2"]]
+    rows = []
+    for threshold in found[0]:
+        exact = sum([sorted(terms) for terms in outcome.get(threshold, [])] == true for outcome in found)
+        told = f"{exact} of {len(found)}, version {version}, threshold {threshold}"
+        rows.append(Row(label, 100 * exact / len(found), "%", detail=told))
     return rows
 
 
