@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from pdekit.data import Pairs
 from pdekit.errors import NumericalError, UnsupportedError
 from pdekit.fitting.filtering.blocks import Blocks, cut
+from pdekit.fitting.filtering.initial import first_readings
 from pdekit.fitting.filtering.moments import MomentStep
 from pdekit.fitting.filtering.observation import Observation, noise_levels
 from pdekit.fitting.filtering.propagation import Spectrum
@@ -80,6 +81,7 @@ class GridFilterLikelihood:
         slope = lambda x: 1.0 / self._at(self.reference, x)[1].abs()  # noqa: E731
         self._ends = ReadingWeights(grid, pairs.x1[:, 0], slope)
         self._starts = ReadingWeights(grid, pairs.x0[:, 0], slope)
+        self._center, self._spread = first_readings(pairs)
         self._moments = MomentStep(model)
         self._range = float(pairs.dt.min()), float(pairs.dt.max())
         self.blocks: Blocks = cut(pairs, _LEAST_WARM_UP)
@@ -208,7 +210,7 @@ class GridFilterLikelihood:
 
     def _run(self, spectrum: Spectrum, half_mass: Tensor, theta: Tensor, distribution: bool) -> tuple["_Found", float]:
         blocks = self.blocks
-        law = self._starts.start(blocks.start, self._levels(theta)[0])
+        law = self._starts.start(blocks.start, self._levels(theta)[0], self._center, self._spread)
         kept = blocks.columns * blocks.rows * self.cells * _KEPT_PER_CELL
         twice = torch.is_grad_enabled() and kept > _MOST_KEPT
         outputs, before_own, lost = [], law, 0

@@ -21,6 +21,9 @@ _LEAST_WARM_UP = 16
 _MOST_WARM_UP = 10_000
 # How much dt df/dx may change, within a part of a step, before the drift is expanded anew. Measured on double wells.
 _CHANGE = 0.1
+# What the midpoint rule would leave out, within a part of a step, of a drift or noise that depends on time: in standard
+# deviations of the step, and as a share of its variance. Simpson's rule, which is taken, leaves far less.
+_LEFT_OUT = 0.04
 _MOST_SUBSTEPS = 40
 
 
@@ -28,7 +31,7 @@ class KalmanLikelihood:
     r"""log p(y_{k+1} | y_1 ... y_k; theta) by the (extended) continuous-discrete Kalman filter.
 
     Between readings mean and covariance move as `MomentStep` says; a reading updates them by Bayes' rule for normal
-    laws. Exact for affine drift and additive noise, whatever the steps.
+    laws. Exact for affine drift and additive noise that don't depend on time, whatever the steps.
 
     Args:
         model: The SDE, with its noise levels as parameters (see `observed_model`).
@@ -61,7 +64,8 @@ class KalmanLikelihood:
         with torch.no_grad():
             filtered = self._filter(reference)
             if len(self.columns) < model.dim:
-                self.initial = self.initial.observed(filtered.mean.T, filtered.covariance.movedim(-1, 0))
+                found = filtered.mean.T, filtered.covariance.movedim(-1, 0)
+                self.initial = self.initial.observed(*found, self.columns)
         kind = "Kalman filter" if self._step.linear else "extended Kalman filter"
         parts = f", {self.substeps} parts a step" if self.substeps > 1 else ""
         self.route = f"{kind}{parts}"
@@ -113,7 +117,7 @@ class KalmanLikelihood:
         blocks, pairs = self.blocks, self.pairs
         variance = self._levels(theta).square()
         start = blocks.start
-        mean, covariance = self.initial.at(pairs.x0[start].T, variance, self.columns)
+        mean, covariance = self._law(theta).at(pairs.x0[start].T, variance, self.columns)
         readings, times, steps = pairs.x1[blocks.pair], pairs.t[blocks.pair], pairs.dt[blocks.pair]
         resting = ~blocks.active.all(1)
         means, covariances, innovations, scales = [], [], [], []
@@ -143,6 +147,13 @@ class KalmanLikelihood:
             mean = torch.stack(means[keep], 1)[own]
             covariance = torch.stack(covariances[keep], 2)[(slice(None), *own)]
         return Filtered(log_density, innovation.detach(), mean, covariance), gap
+
+    def _law(self, theta: Tensor) -> InitialLaw:
+        """The law at a first reading; hidden states as in the stationary law of these parameters, if there is one."""
+        if not (self.initial.hidden and self._step.linear):
+            return self.initial
+        found = self._step.stationary(theta)
+        return self.initial if found is None else self.initial.regressed(*found, self.columns)
 
     def _advance(self, theta: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
         """(pair, t, step, mean, covariance) to the next mean and covariance."""
@@ -190,17 +201,31 @@ class KalmanLikelihood:
         pairs, zero = self.pairs, torch.zeros(len(self.columns), dtype=torch.float64)
         some = torch.linspace(0, len(pairs) - 1, min(len(pairs), 2000)).long()
         with torch.no_grad():
-            ends = []
-            for readings in (pairs.x0, pairs.x1):
+            ends, t, dt = [], pairs.t[some], pairs.dt[some]
+            for readings, when in ((pairs.x0, t), (pairs.x1, t + dt)):
                 mean, covariance = self.initial.at(readings[some].T, zero, self.columns)
-                ends.append(self._step.rates(pairs.t[some], pairs.dt[some], mean, 0.0 * covariance, theta)[2])
-            change = (ends[1] - ends[0]).abs().sum(1).amax(0) * pairs.dt[some]
+                ends.append(self._step.rates(when, dt, mean, 0.0 * covariance, theta)[2])
+            change = (ends[1] - ends[0]).abs().sum(1).amax(0) * dt
+            left = torch.zeros_like(dt) if self.model.autonomous else self._left_out(some, theta)
         if not bool(torch.isfinite(change).all()):
             raise NumericalError(
                 f"The drift's derivatives are not finite at some readings at {self.model.named(theta)}; "
                 "give other starting values by start={...}."
             )
-        return min(max(1, math.ceil(float(change.quantile(0.99)) / _CHANGE)), _MOST_SUBSTEPS)
+        parts = max(float(change.quantile(0.99)) / _CHANGE, math.sqrt(float(left.quantile(0.99)) / _LEFT_OUT))
+        return min(max(1, math.ceil(parts)), _MOST_SUBSTEPS)
+
+    def _left_out(self, some: Tensor, theta: Tensor) -> Tensor:
+        """What the midpoint rule leaves out of f(t) and Q(t) over whole steps, (n,): a sixth of second differences."""
+        t, dt = self.pairs.t[some], self.pairs.dt[some]
+        zero = torch.zeros(len(self.columns), dtype=torch.float64)
+        mean, covariance = self.initial.at(self.pairs.x0[some].T, zero, self.columns)
+        found = [self._step.rates(t + share * dt, dt, mean, 0.0 * covariance, theta) for share in (0.0, 0.5, 1.0)]
+        first, middle, last = ((f, q.diagonal().T) for f, _, _, q in found)
+        size = (middle[1] * dt).sum(0).clamp_min(1e-300).sqrt()
+        drift = dt * (first[0] + last[0] - 2.0 * middle[0]).abs().amax(0) / size
+        noise = (first[1] + last[1] - 2.0 * middle[1]).abs().sum(0) / middle[1].sum(0).clamp_min(1e-300)
+        return torch.maximum(drift, noise) / 6.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,9 @@ For x ~ N(m, P) and coefficients expanded about m,
     dm/dt = f + 1/2 f_jk P_jk,    dP/dt = J P + P J^T + Q,    Q = E G G^T = G G^T + 1/2 (G G^T)_jk P_jk,
 
 with J = E df/dx. Over a step these are solved with J frozen (local linearisation): the mean feels f + (second order)
-growing linearly as P does, the covariance the noise of the middle of the step. From an exact state this is the method
-of Shoji and Ozaki (1998), Stochastic Analysis and Applications 16; for linear drift and additive noise it is exact.
+growing linearly as P does, the covariance the noise of the middle of the step. What depends on time grows linearly
+about its mean over the step. From an exact state this is the method of Shoji and Ozaki (1998), Stochastic Analysis and
+Applications 16; for linear drift and additive noise that don't depend on time it is exact.
 """
 
 import math
@@ -32,7 +33,7 @@ class MomentStep:
         model: The SDE in any convention.
 
     Attributes:
-        linear: Whether drift is affine and noise additive, so that any step is exact.
+        linear: Whether drift is affine, noise additive and neither depends on time, so that any step is exact.
     """
 
     def __init__(self, model: SymbolicSDE) -> None:
@@ -59,8 +60,25 @@ class MomentStep:
         transition, first, _, spread = _integrals(jacobian, noise, steps)
         return AffineSteps(transition, _apply(first, drift), spread)
 
+    def stationary(self, theta: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean (d,) and covariance (d, d) of a linear model's stationary law, J C + C J^T + Q = 0; None without one."""
+        zero = theta.new_zeros(self.dim, 1)
+        drift, _, jacobian, noise = self.rates(zero[0], zero[0], zero, zero.expand(self.dim, -1, -1), theta)
+        matrix, unit = jacobian[..., 0], torch.eye(self.dim, dtype=theta.dtype)
+        if not bool(torch.isfinite(matrix).all()) or float(torch.linalg.eigvals(matrix.detach()).real.max()) >= 0.0:
+            return None
+        system = torch.kron(matrix, unit) + torch.kron(unit, matrix)
+        covariance = torch.linalg.solve(system, -noise[..., 0].reshape(-1)).reshape(self.dim, self.dim)
+        return torch.linalg.solve(matrix, -drift[:, 0]), covariance
+
     def _part(self, t: Tensor, step: Tensor, mean: Tensor, covariance: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         drift, growth, jacobian, noise = self.rates(t + 0.5 * step, step, mean, covariance, theta)
+        if not self.model.autonomous:
+            first, last = (self.rates(when, step, mean, covariance, theta) for when in (t, t + step))
+            noise = (first[3] + 4.0 * noise + last[3]) / 6.0
+            forced = (last[0] - first[0]) / step  # the change of f with time alone; Simpson's rule has its mean
+            drift = (first[0] + 4.0 * drift + last[0]) / 6.0 - 0.5 * step * forced
+            growth = forced if growth is None else growth + forced
         transition, first, second, spread = _integrals(jacobian, noise, step)
         mean = mean + _apply(first, drift)
         if growth is not None:
@@ -110,7 +128,8 @@ class _Equations:
         self._covariance = Matrix(d, d, lambda j, k: entries[min(j, k), max(j, k)])
         drift, tensor = Matrix(model.drift), Matrix(model.diffusion_matrix * model.diffusion_matrix.T)
         second = any(self._second(f, j, k) != 0 for f in model.drift for j, k in self._pairs())
-        self.linear = not second and not (tensor.free_symbols & set(model.state))
+        still = model.time not in drift.free_symbols | tensor.free_symbols
+        self.linear = still and not second and not (tensor.free_symbols & set(model.state))
         jacobian = drift.jacobian(list(self._x)).applyfunc(self._mean)
         mean_drift, noise = drift.applyfunc(self._mean), tensor.applyfunc(self._mean)
         self.outputs = [*mean_drift, *jacobian, *noise]

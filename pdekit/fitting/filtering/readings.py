@@ -7,9 +7,11 @@ import torch
 from numpy.polynomial.hermite_e import hermegauss
 from torch import Tensor
 
+from pdekit.fitting.filtering.initial import LEAST
 from pdekit.fokker_planck.generator import FiniteVolumeGrid
 
 _NODES = 9
+_STEEPEST = 50.0  # what a prior may gain against its value at the reading, in nats
 
 
 class ReadingWeights:
@@ -75,9 +77,17 @@ class ReadingWeights:
         index = (first[..., None] + torch.arange(4)).flatten(1)
         return weights.new_zeros(len(chosen), cells).scatter_add(1, index, weights.flatten(1))
 
-    def start(self, chosen: Tensor, level: Tensor) -> Tensor:
-        """The law of the state given one reading and nothing else, (R, N): a flat prior in x."""
+    def start(self, chosen: Tensor, level: Tensor, center: Tensor, spread: Tensor | None) -> Tensor:
+        """The law of the state given the first reading of a path, (R, N).
+
+        With a flat prior in x, or where the variance of such readings is known, a normal one with what noise leaves of
+        it.
+        """
         weights = self(chosen, level) * self.grid.widths
+        if spread is not None:
+            own = torch.maximum(spread - level.square(), LEAST * spread)
+            apart = (self.grid.centers - center).square() - (self.readings[chosen, None] - center).square()
+            weights = weights * torch.exp((-0.5 * apart / own).clamp_max(_STEEPEST))
         return weights / weights.sum(-1, keepdim=True)
 
     def cdf(self, chosen: Tensor, level: Tensor) -> Tensor:

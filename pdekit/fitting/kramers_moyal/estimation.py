@@ -116,10 +116,12 @@ def _standard_errors(moments: Moments, limit: Limit) -> tuple[np.ndarray, np.nda
     dim, lag = moments.steps.dim, moments.steps.lag
     before = np.diagonal(moments.second, axis1=1, axis2=2)
     after = np.diagonal(limit.tensor, axis1=1, axis2=2)
-    # Squares of overlapping increments repeat one another: Lo and MacKinlay (1988), Rev. Financ. Stud. 1.
+    # Overlapping increments count the time `lag` times, and their squares repeat one another in part: Lo and MacKinlay
+    # (1988), Rev. Financ. Stud. 1.
     overlap = math.sqrt((2.0 * lag**2 + 1.0) / (3.0 * lag))
     diffusion = moments.tensor.stderr[:, :dim] * after / before * overlap
-    return np.maximum(moments.drift.stderr, 1e-300), np.maximum(diffusion / np.sqrt(2.0 * after), 1e-300)
+    drift = moments.drift.stderr * math.sqrt(lag)
+    return np.maximum(drift, 1e-300), np.maximum(diffusion / np.sqrt(2.0 * after), 1e-300)
 
 
 def _check(options: KramersMoyal, data: Trajectories) -> None:

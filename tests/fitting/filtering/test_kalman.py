@@ -76,7 +76,7 @@ def test_an_oscillator_seen_by_its_position_is_the_joint_normal_law(level):
     observation = Observation(of=["x"], noise=level)
     theta = torch.tensor([2.0, 0.7, 1.1], dtype=torch.float64)
     filtered = KalmanLikelihood(OSCILLATOR, pk.Trajectories.from_arrays(times, y).pairs(), observation, theta)
-    mean, covariance = filtered.initial.at(torch.from_numpy(y[:1].T), torch.tensor([level**2]).double(), [0])
+    mean, covariance = filtered._law(theta).at(torch.from_numpy(y[:1].T), torch.tensor([level**2]).double(), [0])
     truth = joint_log_density(y, mean[:, 0].numpy(), covariance[..., 0].numpy(), transitions, spreads, [0], [level**2])
     assert float(filtered.log_density(theta).sum()) == pytest.approx(truth, abs=1e-7)
 
