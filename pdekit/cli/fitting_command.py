@@ -175,6 +175,8 @@ def fit_series(
     stated = bool(model or drift or diffusion)
     check_method(method, stated=stated)
     way = None if stated else learner(method, tuple(term or ()), tuple(noise_term or ()))
+    if stated and (term or noise_term):
+        raise InputError("--term and --noise-term belong to --method sparse, which takes no model.")
     _check_alone(way, start=start, fix=fix, observed=observed, measurement_noise=measurement_noise)
     statement = way or Statement(
         name=model,

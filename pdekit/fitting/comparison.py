@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _FEWEST = 20
+_SAME = 1e-6  # nats for each transition
 _IMPOSSIBLE = "impossible steps"
 
 
@@ -100,7 +101,7 @@ class Comparison:
             elif behind is None:
                 told = "failed" if entry.fit is None else _IMPOSSIBLE
             else:
-                told = f"{behind[0]:.2g} ± {behind[1]:.1g}"
+                told = "same" if behind[0] < _SAME else f"{behind[0]:.2g} ± {behind[1]:.1g}"
             numbers = (_number(row["parameters"], ".3g"), _number(row["loglik"], ".2f"), _number(row["bic"], ".2f"))
             rows.append((entry.name, *numbers, _number(row["held_out"], ".4f"), told, _flags(entry)))
         count = len(self.best.held_out)
@@ -109,6 +110,10 @@ class Comparison:
             "transitions): the mean log-density of one, and how far behind the best, both in nats. A gap of less than "
             "two standard errors tells nothing."
         )
+        routes = {e.name: e.fit.route.split(",")[0] for e in self.entries if e.fit is not None}
+        if len(set(routes.values())) > 1:
+            told = "; ".join(f"{name}: {route}" for name, route in routes.items())
+            note += f" Densities differ in how right they are at these steps: {told}."
         failed = [f"{e.name} failed: {e.problem}" for e in self.entries if e.fit is None]
         columns = ("Model", "Params", "Log-lik.", "BIC", "Held out", "Behind", "Flags")
         return Table("Comparison", columns, tuple(rows), " ".join((note, *failed)))
@@ -172,6 +177,12 @@ def compare(
         >>> sorted(entry.name for entry in found.entries)
         ['CIR', 'Vasicek']
     """
+    if isinstance(models, str) or not isinstance(models, Mapping | Sequence):
+        raise InputError(f"A comparison takes a list of models, or models by name, got {type(models).__name__}.")
+    if not isinstance(data, Trajectories):
+        raise InputError(
+            f"A comparison holds out the ends of paths, so that it takes Trajectories, got {type(data).__name__}."
+        )
     named = dict(models) if isinstance(models, Mapping) else _names(models)
     if len(named) < 2:
         raise InputError(f"A comparison takes two models at least, got {len(named)}.")

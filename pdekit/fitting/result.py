@@ -183,7 +183,8 @@ class Fit:
             InputError: If the parameter or the kind is unknown, or the level is not between 0 and 1.
         """
         if name not in self.params:
-            raise InputError(f"There is no parameter {name!r}; this model has {', '.join(self.params)}.")
+            known = f"this model has {', '.join(self.params)}" if self.params else "this fit has none"
+            raise InputError(f"There is no parameter {name!r}; {known}.")
         if not 0.0 < level < 1.0:
             raise InputError(f"The level of an interval lies between 0 and 1, got {level}.")
         parameter = self.params[name]

@@ -118,12 +118,14 @@ def _from_data(evidence: Evidence, scores: np.ndarray) -> Relaxation | None:
     longest = max(evidence.data.values, key=len).numpy()
     if len(longest) < _FEWEST:
         return None
+    dt = float(evidence.pairs.dt.median())
+    time = dt * max(correlation_steps(longest[:, j]) for j in range(longest.shape[1]))
+    if not len(evidence.theta):
+        return Relaxation(time, math.sqrt(2.0 * time / float(evidence.pairs.dt.sum())))
     influence = scores @ evidence.covariance.numpy()
     influence = influence[:, np.abs(influence).max(0) > 0.0] ** 2
     if not influence.shape[1]:
         return None
-    dt = float(evidence.pairs.dt.median())
-    time = dt * max(correlation_steps(longest[:, j]) for j in range(longest.shape[1]))
     # The variance of a sum of n correlated terms, over the square of the sum.
     spread = (influence.std(0) / influence.mean(0)) ** 2
     steps = np.array([2.0 * correlation_steps(influence[:, j]) for j in range(influence.shape[1])])

@@ -66,7 +66,10 @@ def filter_likelihood(
         UnsupportedError: If the method can't serve the model, or there is nothing to filter.
     """
     if method not in get_args(FilterMethod):
-        raise InputError(f"method must be one of {', '.join(get_args(FilterMethod))}; got {method!r}.")
+        raise InputError(
+            f"With readings that are noisy or partial the method must be one of {', '.join(get_args(FilterMethod))}; "
+            f"got {method!r}."
+        )
     columns = observation.states(model)
     if pairs.dim != len(columns):
         raise InputError(f"{len(columns)} column(s) were expected ({', '.join(columns)}), got {pairs.dim}.")

@@ -18,6 +18,7 @@ from pdekit.fitting.learned import box_of
 
 MOST_STATES, _MOST_BINNED = 6, 3
 _FEWEST_STEPS = 50
+_FEWEST_NEAR = 10  # observations within a bandwidth
 
 
 def estimate(
@@ -133,6 +134,15 @@ def _check(options: KramersMoyal, data: Trajectories) -> None:
         )
     if options.widths is not None and len(options.widths) not in (1, data.dim):
         raise InputError(f"There are {data.dim} states, and {len(options.widths)} bandwidths. Give one, or one each.")
+    states = torch.cat(data.values)
+    ranges = (states.amax(0) - states.amin(0)).tolist()
+    for i, (width, extent) in enumerate(zip((options.widths or ()) * data.dim, ranges, strict=False)):
+        if 2.0 * width * len(states) < _FEWEST_NEAR * extent:
+            raise InputError(
+                f"A bandwidth of {width:.3g} is so narrow that fewer than {_FEWEST_NEAR} of {len(states):,} "
+                f"observations of {data.names[i]} lie within it, on average. Take at least "
+                f"{0.5 * _FEWEST_NEAR * extent / len(states):.2g}, or leave it out."
+            )
 
 
 def _spread(states: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from pdekit.errors import InputError
 Estimator = Literal["kernel", "bins"]
 Noise = Literal["diagonal", "full"]
 MOST_DEGREE = 3
+_MOST_POINTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class KramersMoyal:
             object.__setattr__(self, "bandwidth", tuple(float(w) for w in widths))
         if self.degree is not None and not (_is_integer(self.degree) and 0 <= self.degree <= MOST_DEGREE):
             raise InputError(f"degree must be 0, 1, 2 or {MOST_DEGREE}, got {self.degree!r}.")
-        lags = (self.lags,) if isinstance(self.lags, int) else tuple(self.lags)
+        lags = tuple(self.lags) if isinstance(self.lags, Sequence) else (self.lags,)
         if not lags or not all(_is_integer(lag) and lag >= 1 for lag in lags) or list(lags) != sorted(set(lags)):
             raise InputError(f"lags must be increasing whole numbers from 1 on, such as (1, 2, 3), got {self.lags!r}.")
         object.__setattr__(self, "lags", lags)
-        if self.points is not None and not (_is_integer(self.points) and self.points >= 4):
-            raise InputError(f"points must be a whole number of at least 4, got {self.points!r}.")
+        if self.points is not None and not (_is_integer(self.points) and 4 <= self.points <= _MOST_POINTS):
+            raise InputError(f"points must be a whole number from 4 to {_MOST_POINTS:,}, got {self.points!r}.")
         if self.estimator == "bins" and (self.bandwidth is not None or self.degree is not None):
             raise InputError('estimator="bins" takes neither bandwidth nor degree; give the number of bins by points=.')
 

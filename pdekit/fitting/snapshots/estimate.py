@@ -206,7 +206,7 @@ def _refuse_settled(model: SymbolicSDE, data: Snapshots, theta: Tensor, free: np
     slopes = Slopes.of(model, data, theta, free)
     if slopes.scaling() is not None:
         raise DataError(
-            f"The {len(data.times)} snapshots can't be told from samples of one law (p = {settled:.2g}): a law that "
+            f"The {len(data.times)} snapshots are hardly told from samples of one law (p = {settled:.2g}): a law that "
             "does not move fixes drift and noise only up to a common factor, how fast everything happens, so "
             f"{', '.join(slopes.names)} are not identified together. Hold a parameter that sets the noise, by "
             "fixed={...}, or observe the process while its law still moves."
@@ -356,7 +356,7 @@ def _judged(found: SnapshotEstimate, model: SymbolicSDE, data: Snapshots) -> Sna
             Flag(
                 "note",
                 "The law does not move",
-                f"The snapshots can't be told from samples of one law (p = {found.settled:.2g}). What is estimated "
+                f"The snapshots are hardly told from samples of one law (p = {found.settled:.2g}). What is estimated "
                 "rests on the parameters that were held, and on the law having settled.",
                 "",
                 found.settled,

@@ -69,7 +69,7 @@ def match(
     settled = equal_laws(data, seed)
     if settled >= _SETTLED and known is None:
         raise DataError(
-            f"The {len(data.times)} snapshots can't be told from samples of one law (p = {settled:.2g}): a law that "
+            f"The {len(data.times)} snapshots are hardly told from samples of one law (p = {settled:.2g}): a law that "
             "does not move fixes drift and noise only up to a common factor. Give SnapshotMatching(diffusion=...)."
         )
     density = fitted_density(data, options.components, seed, tell)
