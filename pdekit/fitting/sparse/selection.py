@@ -8,7 +8,7 @@ import numpy as np
 from sympy import Symbol
 
 from pdekit.data import Pairs, Trajectories
-from pdekit.errors import DataError, InputError, NumericalError
+from pdekit.errors import ConvergenceError, DataError, InputError, NumericalError
 from pdekit.fitting.inference.maximum import Progress
 from pdekit.fitting.inference.threads import one_thread
 from pdekit.fitting.sparse.account import CLOSE, Block
@@ -51,7 +51,7 @@ def search(options: SparseSDE, data: Trajectories, *, seed: int = 0, progress: P
         ExpressionError: If a candidate does not read as a formula in the states.
         DataError: If a candidate is not finite at an observation, there are fewer transitions than candidates, states
             move as one, or the data have no noise.
-        ConvergenceError: If the steps are coarse and no model could be fitted.
+        ConvergenceError: If the steps are coarse and no model could be fitted, or noise candidates degenerate.
 
     Example:
         >>> import pdekit as pk
@@ -115,7 +115,14 @@ class _Run:
         fine = FineSearch(
             self._options, self._steps, self._drift, self._noise, seed=self._seed, progress=self._progress
         )
-        found, trusted = self._at_fine_steps(fine)
+        try:
+            found, trusted = self._at_fine_steps(fine)
+        except np.linalg.LinAlgError as cause:
+            raise ConvergenceError(
+                "The best combination of the noise's candidates nearly vanishes at an observation, beyond rounding, so "
+                "that nothing can be weighed there. The steps may be too long; use fewer candidates, such as "
+                "SparseSDE(diffusion=Library.polynomial(0)) for constant noise."
+            ) from cause
         bias = bias_of_step(found, self._steps) if trusted else math.inf
         if bias <= LARGEST_BIAS:
             reason = (
