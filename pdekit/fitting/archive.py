@@ -72,8 +72,9 @@ def read_fit(folder: str | os.PathLike[str]) -> dict[str, Any]:
         )
         found = {name.removeprefix("estimate."): v for name, v in arrays.items() if name.startswith("estimate.")}
         if record["kind"] == LearnedEstimate.kind:
-            estimate: Estimate = LearnedEstimate.from_record(record, found, data.pairs())
-            model: Model = estimate.model  # type: ignore[attr-defined]
+            learned = LearnedEstimate.from_record(record, found, data.pairs())
+            model: Model = learned.model
+            estimate: Estimate = learned
         elif record["kind"] == MaximumLikelihood.kind:
             model = SymbolicSDE.from_dict(document["model"])
             _check_params(document["params"], model.named(found["theta"]), folder)
@@ -97,8 +98,9 @@ def _read_snapshots(document: dict[str, Any], arrays: dict[str, Tensor], lengths
     found = {name.removeprefix("estimate."): v for name, v in arrays.items() if name.startswith("estimate.")}
     record = document["estimate"]
     if record["kind"] == LearnedEstimate.kind:
-        estimate: Estimate = LearnedEstimate.from_record(record, found, None)
-        model: Model = estimate.model  # type: ignore[attr-defined]
+        learned = LearnedEstimate.from_record(record, found, None)
+        model: Model = learned.model
+        estimate: Estimate = learned
     else:
         model = SymbolicSDE.from_dict(document["model"])
         estimate = SnapshotLikelihood.from_record(record, found, model)

@@ -77,7 +77,7 @@ class LearnedEstimate(Estimate):
         return transition_density(self.model, pairs, _NONE)
 
     @cached_property
-    def loglik(self) -> float | None:  # type: ignore[override]
+    def loglik(self) -> float | None:  # type: ignore[override]  # computed once, and absent of snapshots
         """See `Estimate`; None of snapshots."""
         if self.pairs is None:
             return None

@@ -27,6 +27,13 @@ class Quadrature:
     states: np.ndarray
     weights: np.ndarray
 
+    def moments(self) -> "Moments":
+        """Mean and covariance of what mass is left."""
+        share = self.weights / self.weights.sum()
+        mean = share @ self.states
+        centered = self.states - mean
+        return Moments(mean, (centered * share[:, None]).T @ centered)
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -104,11 +111,7 @@ class Density(ABC):
 
     def moments(self) -> Moments:
         """Mean and covariance of what mass is left."""
-        found = self.quadrature()
-        share = found.weights / found.weights.sum()
-        mean = share @ found.states
-        centered = found.states - mean
-        return Moments(mean, (centered * share[:, None]).T @ centered)
+        return self.quadrature().moments()
 
     def marginal(self, *states: int) -> "Marginal":
         """The density of one or two of the states, whatever the others are.

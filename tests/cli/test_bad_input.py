@@ -150,6 +150,7 @@ def test_unknown_parameter_with_bounds(cli, tmp_path, arguments):
         (("--bounds", "mu=1"), "--bounds takes name=low:high"),
         (("--bounds", "mu=2:1"), "lower bound first"),
         (("--method", "magic"), "--method must be one of auto, mle"),
+        (("--term", "x"), "--term and --noise-term belong to --method sparse, which takes no model"),
         (("--domain", "0:"), "--domain belongs to a model of your own"),
         (("--convention", "ito"), "--convention belongs to a model of your own"),
         (("--drift", "x"), "--drift belongs to a model of your own"),

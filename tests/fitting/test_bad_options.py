@@ -26,10 +26,10 @@ def test_a_bandwidth_without_observations(data):
 
 def test_comparisons_take_several_models_and_paths(data):
     with pytest.raises(InputError, match="list of models"):
-        pk.compare(pk.KramersMoyal(), data)  # type: ignore[arg-type]
+        pk.compare(pk.KramersMoyal(), data)  # type: ignore[arg-type]  # the mistake that is tested
     snapshots = pk.Snapshots([0.0, 1.0], [np.zeros((3, 1)), np.ones((3, 1))])
     with pytest.raises(InputError, match="takes Trajectories, got Snapshots"):
-        pk.compare([pk.KramersMoyal(), pk.SparseSDE()], snapshots)  # type: ignore[arg-type]
+        pk.compare([pk.KramersMoyal(), pk.SparseSDE()], snapshots)  # type: ignore[arg-type]  # the mistake that is tested
 
 
 def test_a_density_does_not_serve_noisy_readings(data):

@@ -74,7 +74,10 @@ def _underdamped(seed: int, n: int = 20_000, dt: float = 0.02) -> Array:
 def _convention(seed: int, n: int = 20_000, dt: float = 0.05) -> Array:
     """dX = -X dt + G(X) o dW, G = (1 + sin(2 X) / 2) / 2, in Stratonovich's sense, by Heun's steps."""
     rng, x, found = np.random.default_rng([seed, 7]), 0.0, np.empty(n + 1)
-    g = lambda y: 0.5 * (1 + 0.5 * np.sin(2 * y))  # noqa: E731
+
+    def g(y: float) -> float:
+        return 0.5 * (1 + 0.5 * float(np.sin(2 * y)))
+
     for k in range(n + 1):
         found[k] = x
         for w in rng.standard_normal(20) * (dt / 20) ** 0.5:

@@ -75,10 +75,8 @@ def _densities(fit: "Fit", component: int, chosen: np.ndarray, x: Tensor) -> tup
         return nothing, f"No density is shown: {error}"
     worst = solution.error_estimate.max()
     error = f" (estimated relative error {worst:.1g})" if worst > _VISIBLE else ""
-    return [
-        None,
-        *found,
-    ], f"Line: the density of the fitted equation, from the samples of the first snapshot on{error}."
+    remark = f"Line: the density of the fitted equation, from the samples of the first snapshot on{error}."
+    return [None, *found], remark
 
 
 def _estimates(fit: "Fit") -> dict[str, float]:

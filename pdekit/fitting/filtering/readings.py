@@ -86,6 +86,7 @@ class ReadingWeights:
         weights = self(chosen, level) * self.grid.widths
         if spread is not None:
             own = torch.maximum(spread - level.square(), LEAST * spread)
+            own = own.clamp_min(float(self.grid.widths.mean()) ** 2)  # where all paths start at one point
             apart = (self.grid.centers - center).square() - (self.readings[chosen, None] - center).square()
             weights = weights * torch.exp((-0.5 * apart / own).clamp_max(_STEEPEST))
         return weights / weights.sum(-1, keepdim=True)

@@ -98,9 +98,10 @@ class GridDensity(Density):
 
     def moments(self) -> Moments:
         """See `Density`; warns where much of a variance lies near the ends of what is covered."""
-        found = super().moments()
-        x, y, _ = self.grid.quadrature()
-        parts = self.quadrature().weights[:, None] * (x - found.mean) ** 2
+        x, y, weights = self.grid.quadrature()
+        masses = np.exp(self._log_p(x, y)) * weights
+        found = Quadrature(x, masses).moments()
+        parts = masses[:, None] * (x - found.mean) ** 2
         width = np.ptp(self.grid.ends, axis=1)
         for side, sign in ((0, 1), (1, -1)):
             depth = sign * (y - self.grid.ends[:, side])

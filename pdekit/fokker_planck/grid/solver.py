@@ -17,7 +17,7 @@ from pdekit.fokker_planck.grid.progress import Progress, telling
 from pdekit.fokker_planck.grid.refinement import Masses, log_ratio, refine
 from pdekit.fokker_planck.grid.starting import start
 from pdekit.fokker_planck.grid.weights import WEIGHTS, Weights
-from pdekit.fokker_planck.grid.window import settled
+from pdekit.fokker_planck.grid.window import NeverFaintError, settled
 from pdekit.fokker_planck.law import Point
 from pdekit.fokker_planck.method import DensityMethod
 from pdekit.fokker_planck.pilot import pilot_paths
@@ -142,7 +142,7 @@ class Grid(DensityMethod):
         if self.window is None:
             try:
                 frame = settled(frame, lambda grid, _: [quasi_stationary(grid)], widen=True)
-            except NumericalError as cause:
+            except NeverFaintError as cause:
                 raise NumericalError(
                     f"Paths that have not left {problem.domain} go on spreading: mean exit times are infinite, or "
                     "need a Grid(window=...)."

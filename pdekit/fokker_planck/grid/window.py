@@ -17,6 +17,10 @@ _ROUNDS = 12
 _CELLS, _MOST_CELLS = {1: 128, 2: 48, 3: 28}, {1: 2048, 2: 256, 3: 64}
 
 
+class NeverFaintError(NumericalError):
+    """The density is not faint at the ends of what is covered, however far they are moved."""
+
+
 def settled(frame: Frame, run: Callable[[Discretisation, int], list[Masses]], *, widen: bool) -> Frame:
     """The frame with its free ends moved to where the density is faint.
 
@@ -26,7 +30,7 @@ def settled(frame: Frame, run: Callable[[Discretisation, int], list[Masses]], *,
         widen: Whether ends may be moved outwards: paths that have not settled yet don't show all of an equilibrium.
 
     Raises:
-        NumericalError: If it is not faint however far they are moved.
+        NeverFaintError: If it is not faint however far they are moved.
     """
     if not frame.free.any():
         return frame
@@ -58,7 +62,7 @@ def settled(frame: Frame, run: Callable[[Discretisation, int], list[Masses]], *,
         growth = np.ptp(moved.ends, axis=1) / np.ptp(frame.ends, axis=1)
         cells = tuple(int(n) for n in np.clip(np.ceil(cells * growth), least, _MOST_CELLS[len(cells)]))
         frame = moved
-    raise NumericalError(
+    raise NeverFaintError(
         f"The density does not become faint towards the ends of {frame}, however far they are moved: it may not be "
         "normalisable. Give a domain=, a boundary=, or Grid(window=...)."
     )
@@ -73,4 +77,4 @@ def _profiles(grid: Discretisation, found: list[Masses]) -> list[np.ndarray]:
     return [best.max(axis=tuple(j for j in range(grid.dim) if j != i)) for i in range(grid.dim)]
 
 
-__all__ = ["settled"]
+__all__ = ["NeverFaintError", "settled"]

@@ -100,3 +100,20 @@ def test_a_force_that_depends_on_time_converges_fast_in_the_parts_of_a_step():
         assert float(covariance) == pytest.approx(spread, rel=1e-9)
     assert errors[2] < errors[1] / 8 < errors[0] / 64
     assert errors[2] < 2e-4
+
+
+@pytest.mark.parametrize("method", ["kalman", "fokker-planck"])
+def test_paths_that_all_start_at_one_point(method):
+    """Equal first readings: the state is known there, and nothing is divided by their spread of zero."""
+    dt, n, eps, paths = 0.5, 4, 0.3, 40
+    rng, decay = np.random.default_rng(5), np.exp(-0.5)
+    x = np.ones((paths, n))
+    for k in range(1, n):
+        x[:, k] = decay * x[:, k - 1] + np.sqrt((1 - decay**2) / 2) * rng.standard_normal(paths)
+    y = x + eps * rng.standard_normal(x.shape)
+    y[:, 0] = 1.0
+    data = pk.Trajectories.from_arrays([np.arange(n) * dt] * paths, list(y))
+    fit = pk.fit(OU, data, observation=Observation(noise=eps), method=method)
+    for p in fit.params.values():
+        assert p.stderr is not None
+        assert abs(p.estimate - 1.0) < 3 * p.stderr
