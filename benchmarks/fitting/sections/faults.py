@@ -112,7 +112,10 @@ FAULTS: dict[str, Case] = {
     "underdamped, kernels": lambda s, c: _fit(_kernels(), 0.02, _underdamped(s)),
 }
 CLEAN: dict[str, Case] = {
-    "clean double well, dt .01": lambda s, c: _fit(_models().double_well(), 0.01, _well(s, c)),
+    # 20,000 of these steps are 13 relaxation times, which is called short, and rightly.
+    "clean double well, dt .01, 100,000 steps": lambda s, c: _fit(
+        _models().double_well(), 0.01, _well(s, c, n=100_000)
+    ),
     "clean double well, dt .5": lambda s, c: _fit(_models().double_well(), 0.5, _well(s, c, 0.5, 5000)),
     "clean CIR": lambda s, c: _fit(_models().cir(), 0.1, samples.path(cir(), 0.1, 5000, s, c)),
     "clean OU": lambda s, c: _fit(
