@@ -219,7 +219,8 @@ class Fit:
         from pdekit.fitting.diagnosis.diagnostics import diagnose, diagnose_unpaired
 
         if isinstance(self.data, Snapshots):
-            return diagnose_unpaired(self.estimate.flags, converged=self.estimate.converged)
+            converged = self.estimate.converged if self.params else None
+            return diagnose_unpaired(self.estimate.flags, converged=converged)
         return diagnose(
             self.evidence,
             shift=self.estimate.shift,

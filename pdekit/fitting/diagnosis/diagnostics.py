@@ -61,14 +61,16 @@ class Diagnostics:
         return "\n".join(part for part in (render_table(self.table()), render_flags(findings)) if part)
 
 
-def diagnose_unpaired(remarks: Sequence[Flag], *, converged: bool) -> Diagnostics:
+def diagnose_unpaired(remarks: Sequence[Flag], *, converged: bool | None) -> Diagnostics:
     """What can be said without transitions: whether the search converged, and what the estimate remarks.
 
     Args:
         remarks: As in `diagnose`.
-        converged: As in `diagnose`.
+        converged: As in `diagnose`; None of learned coefficients, of which no maximum is looked for.
     """
-    checks = [check_converged(converged), *(Check("Estimate", flag.number, "", flag) for flag in remarks)]
+    checks = [Check("Estimate", flag.number, "", flag) for flag in remarks]
+    if converged is not None:
+        checks = [check_converged(converged), *checks]
     return Diagnostics(tuple(checks), np.zeros(0, dtype=np.int64), None, np.zeros(0), None)
 
 

@@ -167,8 +167,12 @@ def _findings(fit: "Fit") -> tuple[Flag, ...]:
 
 
 def _data(data: Trajectories | Snapshots) -> Facts:
-    """What `describe` says, line by line: the record, the steps, the range of each state, the notes."""
+    """What `describe` says, line by line: the record, the steps, the range of each state (or all laws), the notes."""
     lines = data.describe().splitlines()
+    if isinstance(data, Snapshots):
+        table = lines[1 : 2 + len(data.times)]
+        notes = (("Notes", "\n".join(data.notes)),) if data.notes else ()
+        return Facts((("Record", lines[0]), ("Means and deviations", "\n".join(table)), *notes))
     items = [("Record", lines[0]), ("Steps", lines[1])]
     items += [(name, line.removeprefix(f"{name}: ")) for name, line in zip(data.names or (), lines[2:], strict=False)]
     items += [("Notes", "\n".join(data.notes))] if data.notes else []

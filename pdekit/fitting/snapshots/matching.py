@@ -91,8 +91,9 @@ def match(
         name="matched SDE",
         description="Drift and diagonal noise matched to the laws of snapshots by the Fokker-Planck residual.",
     )
+    count = density.family.components
     details = (
-        ("Density", f"mixture of {density.family.components} normal laws that move"),
+        ("Density", "a normal law that moves" if count == 1 else f"mixture of {count} normal laws that move"),
         ("Residual left", f"{residual:.2g} of the rate of change of log p"),
         ("Among drifts with these laws", f"one with a small mean square (weight {options.smallness:g})"),
         ("Noise", "given" if known is not None else f"estimated, {options.noise}"),

@@ -123,6 +123,7 @@ def test_matching_is_a_way_of_fit(tmp_path):
     fit = pk.fit(pk.SnapshotMatching(components=1, hidden=8, steps=40, batch=64), data, seed=1)
     assert (fit.method, fit.loglik, fit.bic, dict(fit.params)) == ("matching", None, None, {})
     assert "Not the only drift with these laws" in fit.summary()
+    assert "The search converged" not in fit.summary()  # nothing was maximised
     fit.save(tmp_path / "fit")
     again = pk.Fit.load(tmp_path / "fit")
     assert again.to_dataframe().equals(fit.to_dataframe())
