@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1] / "pdekit"
 # A component may import itself and every component of a lower level; components of one level don't know each other.
 LEVEL = {
     "errors": 0,
+    "threads": 0,
     "sde": 1,
     "data": 1,
     "report": 1,

@@ -16,7 +16,6 @@ from pdekit.fitting.filtering import (
     starting_values_observed,
 )
 from pdekit.fitting.inference.maximum import Progress, maximise
-from pdekit.fitting.inference.threads import one_thread
 from pdekit.fitting.inference.uncertainty import covariances
 from pdekit.fitting.kramers_moyal import KramersMoyal, estimate
 from pdekit.fitting.learned import LearnedSDE
@@ -28,6 +27,7 @@ from pdekit.fitting.snapshot_likelihood import SnapshotLikelihood
 from pdekit.fitting.snapshots import SnapshotMatching, fit_snapshots, match
 from pdekit.fitting.sparse import SparseSDE, search
 from pdekit.symbolic import SymbolicSDE
+from pdekit.threads import one_thread
 
 Values = Mapping[str, float] | None
 

@@ -19,6 +19,7 @@ from pdekit.simulation.result import Simulation
 from pdekit.simulation.schemes import EulerMaruyama, Heun, Milstein
 from pdekit.simulation.stepping import Grid, Progress, integrate
 from pdekit.simulation.torchsde_adapter import TorchSDE
+from pdekit.threads import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -85,7 +86,7 @@ def simulate(
     t0 = times[0].to(start)
     with torch.no_grad():
         check_contract(sde, t0, start.detach())
-    with torch.set_grad_enabled(_wants_gradients(sde, t0, start)):
+    with torch.set_grad_enabled(_wants_gradients(sde, t0, start)), one_thread(start.numel()):
         if isinstance(scheme, TorchSDE):
             return scheme.solve(sde, start, times, dt=dt, seed=seed, boundary=boundary, progress=progress)
         scheme = scheme or default_scheme(sde)

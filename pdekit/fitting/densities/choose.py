@@ -14,8 +14,9 @@ from pdekit.fitting.densities.ait_sahalia import AitSahaliaTransition
 from pdekit.fitting.densities.bridge import BridgeExpressions, BridgeTransition
 from pdekit.fitting.densities.choose_several import choose_several
 from pdekit.fitting.densities.closed_form import closed_form
+from pdekit.fitting.densities.cubature import CubatureTransition
 from pdekit.fitting.densities.euler import EulerTransition
-from pdekit.fitting.densities.grid import FokkerPlanckTransition, wanted_cells
+from pdekit.fitting.densities.grid import MOST_CELLS, FokkerPlanckTransition, wanted_cells
 from pdekit.fitting.densities.kessler import KesslerTransition
 from pdekit.fitting.densities.local_linear import LocalLinearTransition
 from pdekit.fitting.densities.plane import PlaneTransition
@@ -49,7 +50,8 @@ def transition_density(model: Model, pairs: Pairs, theta: Tensor, method: Method
     `"auto"` takes a closed form where the model has one; for one state the Fokker-Planck grid, with the bridge for
     steps so short that the grid would need many cells; for several states, or coefficients that depend on time, what
     `choose_several` finds by a check, seeded, so that the same arguments give the same density. A learned SDE, which
-    has no formulas, is served by the grid or by Euler; its theta is empty, (0,).
+    has no formulas, is served by the grid or by a normal law with integrated moments; its
+    theta is empty, (0,).
 
     Raises:
         InputError: If the method is unknown.
@@ -99,11 +101,14 @@ def _learned(model: LearnedSDE, pairs: Pairs, theta: Tensor, method: Method, sca
         raise UnsupportedError(
             f"method={method!r} needs formulas; a learned SDE takes 'auto', 'fokker-planck', 'euler'."
         )
-    if scalar and method != "euler":
-        return FokkerPlanckTransition.lay(model, pairs, theta)
-    if method == "fokker-planck":
-        raise UnsupportedError("method='fokker-planck' needs one state and no dependence on time; use 'euler'.")
-    return EulerTransition(model, pairs)
+    if method == "euler":
+        return EulerTransition(model, pairs)
+    if method == "fokker-planck" and not scalar:
+        raise UnsupportedError("method='fokker-planck' needs one state and no dependence on time; use 'auto'.")
+    # Two grids resolve twice as short a step as one. What is shorter is normal, nearly, and too much for any grid.
+    if method == "auto" and not (scalar and wanted_cells(model, pairs, theta) <= 2 * MOST_CELLS):
+        return CubatureTransition(model, pairs)
+    return FokkerPlanckTransition.lay(model, pairs, theta, extrapolate=True)
 
 
 def _bridge_alone(model: SymbolicSDE, pairs: Pairs, theta: Tensor) -> TransitionDensity:

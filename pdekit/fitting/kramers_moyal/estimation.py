@@ -7,7 +7,6 @@ import torch
 
 from pdekit.data import Trajectories
 from pdekit.errors import DataError, InputError, NumericalError, UnsupportedError
-from pdekit.fitting.inference.threads import one_thread
 from pdekit.fitting.kramers_moyal.checks import findings
 from pdekit.fitting.kramers_moyal.conditional import Moments, Progress, conditional_moments
 from pdekit.fitting.kramers_moyal.finite_time import Limit, bring_to_limit, log_cholesky
@@ -15,6 +14,7 @@ from pdekit.fitting.kramers_moyal.model import KernelSDE, Tables
 from pdekit.fitting.kramers_moyal.options import KramersMoyal
 from pdekit.fitting.kramers_moyal.steps import Steps
 from pdekit.fitting.learned import box_of
+from pdekit.threads import one_thread
 
 MOST_STATES, _MOST_BINNED = 6, 3
 _FEWEST_STEPS = 50

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -15,6 +16,9 @@ from pdekit.errors import InputError
 from pdekit.fitting.kramers_moyal.polynomials import exponents
 
 Axes = tuple[tuple[float, float, int], ...]
+
+# Coefficients of 1, t, t^2, t^3 in each of the four B-splines of a cell.
+_POWERS = torch.tensor([[1.0, -3, 3, -1], [4, 0, -6, 3], [1, 3, 3, -3], [0, 0, 0, 1]], dtype=torch.float64) / 6.0
 
 
 class Interpolant(ABC):
@@ -56,23 +60,38 @@ class SplineTable(Interpolant):
             grid = np.moveaxis(np.tensordot(_not_a_knot(count), grid, (1, axis)), 0, axis)
         return cls(axes, torch.from_numpy(np.ascontiguousarray(grid)))
 
+    @cached_property
+    def _cells(self) -> Tensor:
+        """The last axis in powers of the place within a cell, (..., cells, 4, r): one look-up instead of four."""
+        knots = self.coefficients.unfold(-2, 4, 1)  # (..., cells, r, 4 B-splines)
+        return torch.einsum("...rk,kp->...pr", knots, _POWERS.to(knots)).contiguous()
+
+    @cached_property
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        low, high, _ = zip(*self.axes, strict=True)
+        return torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
+
     def __call__(self, u: Tensor) -> Tensor:
         """Values (n, r) at scaled states (n, d)."""
-        coefficients = self.coefficients.to(u)
-        sizes = coefficients.shape[:-1]
-        parts = [_basis(u[:, j], axis) for j, axis in enumerate(self.axes)]
-        flat, found = coefficients.reshape(-1, coefficients.shape[-1]), 0.0
-        for corner in product(range(4), repeat=len(self.axes)):
+        cells = self._cells.to(u)
+        sizes = cells.shape[:-2]
+        places = [_place(u[:, j], axis) for j, axis in enumerate(self.axes)]
+        *others, (last, t) = places
+        weights = [_b_splines(t) for _, t in others]
+        flat, found = cells.flatten(0, -3), 0.0
+        for corner in product(range(4), repeat=len(others)):
             index, weight = 0, 1.0
-            for (first, weights), k, size in zip(parts, corner, sizes, strict=True):
-                index, weight = index * size + first + k, weight * weights[:, k]
-            found = found + weight[:, None] * flat[index]  # pyright: ignore
-        return found  # pyright: ignore[reportReturnType]
+            for (first, _), w, k, size in zip(others, weights, corner, sizes[:-1], strict=True):
+                index, weight = index * size + first + k, weight * w[:, k]
+            row = flat[index * sizes[-1] + last]
+            found = row if not others else found + weight[:, None, None] * row  # pyright: ignore
+        c, t = found, t[:, None]
+        return ((c[:, 3] * t + c[:, 2]) * t + c[:, 1]) * t + c[:, 0]  # pyright: ignore
 
     def within_reach(self, u: Tensor) -> Tensor:
         """The nearest point of the box of nodes."""
-        low, high = (u.new_tensor([axis[k] for axis in self.axes]) for k in (0, 1))
-        return torch.minimum(torch.maximum(u, low), high)
+        low, high = self._ends
+        return torch.minimum(torch.maximum(u, low.to(u)), high.to(u))
 
     def to_record(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What `from_record` needs."""
@@ -146,15 +165,19 @@ def interpolant_from_record(record: Mapping[str, Any], arrays: Mapping[str, Tens
     return SplineTable(axes, coefficients)
 
 
-def _basis(x: Tensor, axis: tuple[float, float, int]) -> tuple[Tensor, Tensor]:
-    """The first of the four B-splines that are not zero at x, (n,), and their values, (n, 4)."""
+def _place(x: Tensor, axis: tuple[float, float, int]) -> tuple[Tensor, Tensor]:
+    """The cell of each x, (n,), and the place within it, 0 to 1."""
     low, high, count = axis
     y = (x - low) * ((count - 1) / (high - low))
-    first = y.detach().floor().clamp(0, count - 2).long()
-    t = y - first
+    first = y.detach().floor().clamp(0, count - 2)
+    return first.long(), y - first
+
+
+def _b_splines(t: Tensor) -> Tensor:
+    """The four B-splines that are not zero at this place within a cell, (n, 4)."""
     s = 1.0 - t
-    weights = (s**3, 3.0 * t**3 - 6.0 * t**2 + 4.0, 3.0 * s**3 - 6.0 * s**2 + 4.0, t**3)
-    return first, torch.stack(weights, -1) / 6.0
+    t2, s2 = t * t, s * s
+    return torch.stack([s2 * s, 3.0 * t2 * t - 6.0 * t2 + 4.0, 3.0 * s2 * s - 6.0 * s2 + 4.0, t2 * t], -1) / 6.0
 
 
 def _not_a_knot(count: int) -> np.ndarray:

@@ -8,7 +8,6 @@ import numpy as np
 
 from pdekit.data import Trajectories
 from pdekit.errors import InputError
-from pdekit.fitting.inference.threads import one_thread
 from pdekit.fitting.neural.flags import findings
 from pdekit.fitting.neural.heads import Found, find_heads
 from pdekit.fitting.neural.member import Member
@@ -21,6 +20,7 @@ from pdekit.fitting.neural.stream import TransitionStream
 from pdekit.fitting.neural.survey import Survey, survey
 from pdekit.fitting.neural.training import Position, Trainer
 from pdekit.fitting.neural.transitions import PairsSource, Source
+from pdekit.threads import one_thread
 
 Progress = Callable[[str, float], None]
 

@@ -1,11 +1,5 @@
 """Steps that are too long for Euler: the mean and covariance that a normal law would have after them.
 
-    m' = E f(X),   C' = E[(X - m) f(X)^T] + E[f(X) (X - m)^T] + E[G G^T](X),   X ~ N(m, C),
-
-with expectations over the 2 d points m +- sqrt(d) C^{1/2} e_j, exact for cubic f and G G^T (Arasaratnam and Haykin
-2009,
-IEEE Trans. Automat. Control 54; Sarkka 2007, ibid. 52). No derivatives of the network are needed.
-
 Regressions know Euler steps only. So each observed end x1 is replaced by the one that an Euler step would have reached
 from the same x0 with the same standardised surprise: x0 + f dt + G sqrt(dt) C^{-1/2} (x1 - m). Where the regression on
 such ends returns the coefficients they were made with, sum_i b_i G^{-T} C^{-1/2} (x1_i - m_i) = 0: an estimating
@@ -21,10 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pdekit.fitting.neural.member import Member, factor
+from pdekit.fitting.densities.cubature import MOST_SUBSTEPS, normal_moments
+from pdekit.fitting.neural.member import Member
 from pdekit.fitting.neural.transitions import Rows, Source
 
-MOST_SUBSTEPS = 32
 # Numbers: in ends that are kept, and in what is worked on at once.
 _REMEMBERED, _AT_ONCE = 20_000_000, 20_000_000
 
@@ -52,35 +46,13 @@ def predict(member: Member, rows: Rows, substeps: int) -> Prediction:
 
 
 def _predict(member: Member, rows: Rows, substeps: int) -> Prediction:
+    def rates(t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        f, g = member.fields(t, x)
+        return f, g @ g.mT
+
     with torch.no_grad():
-        drift, noise = member.fields(rows.t, rows.x0)
-        f, s = drift, noise @ noise.mT
-        mean, h = rows.x0, rows.dt / substeps
-        covariance = torch.zeros_like(s)
-        for k in range(substeps):
-            t = rows.t + k * h
-            if k:
-                f, s = _slopes(member, t, mean, covariance)
-            middle = mean + 0.5 * h * f, covariance + 0.5 * h[..., None] * s
-            f, s = _slopes(member, t + 0.5 * h, *middle)
-            mean, covariance = mean + h * f, covariance + h[..., None] * s
-        return Prediction(mean, torch.linalg.cholesky_ex(covariance)[0], drift, noise)
-
-
-def _slopes(member: Member, t: Tensor, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    d = member.dim
-    root = torch.linalg.cholesky_ex(covariance)[0].mT * d**0.5  # (n, d directions, d)
-    offsets = torch.cat([root, -root], 1)
-    x = (mean[:, None] + offsets).flatten(0, 1)
-    f, log_noise, phi = member.anywhere(t.repeat_interleave(2 * d, 0), x)
-    f = f.view(offsets.shape)
-    if phi is None:
-        tensor = torch.diag_embed(torch.exp(2.0 * log_noise).view(offsets.shape).mean(1))
-    else:
-        g = factor(log_noise, phi)
-        tensor = (g @ g.mT).view(*offsets.shape, d).mean(1)
-    across = offsets.mT @ f / (2 * d)
-    return f.mean(1), across + across.mT + tensor
+        mean, covariance = normal_moments(rates, rows.t, rows.x0, rows.dt, substeps)
+        return Prediction(mean, torch.linalg.cholesky_ex(covariance)[0], *member.fields(rows.t, rows.x0))
 
 
 def euler_ends(member: Member, rows: Rows, substeps: int) -> Rows:

@@ -2,8 +2,7 @@
 
 The members' weights under normal moments are the start. In coordinates in which their posterior is standard normal the
 likelihood is close to a quadratic with unit curvature, so that few steps of L-BFGS reach its maximum; its curvature
-there
-is measured along the directions that the data determine and gives the posterior.
+there is measured along the directions that the data determine and gives the posterior.
 """
 
 import numpy as np
@@ -22,7 +21,6 @@ from pdekit.fitting.neural.survey import Survey
 from pdekit.fitting.neural.transitions import Rows, Source
 
 _MOST_TRANSITIONS = 200_000
-_FROM_SUBSTEPS = 2
 _MOST_ITERATIONS = 60
 # Directions of which the data know less than this share are left to the ridge.
 _DETERMINED = 0.05
@@ -31,8 +29,8 @@ _NONE = torch.zeros(0, dtype=torch.float64)
 
 
 def can_polish(member: Member, seen: Survey, substeps: int) -> bool:
-    """Whether the likelihood exists and differs from that of normal steps."""
-    return member.dim == 1 and not member.time and substeps >= _FROM_SUBSTEPS and seen.n <= _MOST_TRANSITIONS
+    """Whether the likelihood exists and differs from that of Euler steps."""
+    return member.dim == 1 and not member.time and substeps > 0 and seen.n <= _MOST_TRANSITIONS
 
 
 def polish(member: Member, found: Found, source: Source) -> Found:

@@ -56,9 +56,10 @@ def check_step(member: Member, found: Found, sample: Rows) -> StepCheck:
     while substeps < MOST_SUBSTEPS:
         fine = biases(member, sample, 2 * substeps)
         size, change = _size(fine, errors), _size(tuple(f - c for f, c in zip(fine, coarse, strict=True)), errors)
+        # The finer of two that agree: the weights will move, and explicit steps must not be at the edge of stability.
+        substeps, coarse = 2 * substeps, fine
         if change < _AGREED:
             break
-        substeps, coarse = 2 * substeps, fine
     return StepCheck(size, 0 if size < _TOLERATED else substeps)
 
 

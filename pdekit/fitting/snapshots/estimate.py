@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pdekit.data.snapshots import Snapshots
 from pdekit.errors import DataError, InputError, UnsupportedError
-from pdekit.fitting.inference.threads import one_thread
 from pdekit.fitting.snapshots.directions import Slopes, described, errors_along, flattest
 from pdekit.fitting.snapshots.equilibrium import equal_laws
 from pdekit.fitting.snapshots.initial import InitialLaw, fitted_law
@@ -19,6 +18,7 @@ from pdekit.fitting.snapshots.search import Found, Progress, Search
 from pdekit.fitting.snapshots.weak import WeakEstimate, sizes, weak_regression
 from pdekit.report import Flag
 from pdekit.symbolic import SymbolicSDE
+from pdekit.threads import one_thread
 
 SnapshotMethod = Literal["auto", "grid", "weak"]
 

@@ -10,7 +10,6 @@ from sympy import Symbol
 from pdekit.data import Pairs, Trajectories
 from pdekit.errors import ConvergenceError, DataError, InputError, NumericalError
 from pdekit.fitting.inference.maximum import Progress
-from pdekit.fitting.inference.threads import one_thread
 from pdekit.fitting.sparse.account import CLOSE, Block
 from pdekit.fitting.sparse.coarse import CoarseSearch, CoarseSelection
 from pdekit.fitting.sparse.drift import Steps
@@ -23,6 +22,7 @@ from pdekit.fitting.sparse.result import Part, SparseSearch
 from pdekit.fitting.sparse.step_check import bias_of_step
 from pdekit.fitting.sparse.terms import Terms, check_finite, independent
 from pdekit.symbolic.printer import write_expression
+from pdekit.threads import one_thread
 
 # What the step's error may move a coefficient by, in standard errors.
 LARGEST_BIAS = 0.25
