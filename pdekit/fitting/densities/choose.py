@@ -44,7 +44,9 @@ _SHORT = 0.2
 _CLEARANCE = 4.0
 
 
-def transition_density(model: Model, pairs: Pairs, theta: Tensor, method: Method = "auto") -> TransitionDensity:
+def transition_density(
+    model: Model, pairs: Pairs, theta: Tensor, method: Method = "auto", *, free: Tensor | None = None
+) -> TransitionDensity:
     """The density of these pairs under `model`, good for parameters near `theta`.
 
     `"auto"` takes a closed form where the model has one; for one state the Fokker-Planck grid, with the bridge for
@@ -52,6 +54,13 @@ def transition_density(model: Model, pairs: Pairs, theta: Tensor, method: Method
     `choose_several` finds by a check, seeded, so that the same arguments give the same density. A learned SDE, which
     has no formulas, is served by the grid or by a normal law with integrated moments; its
     theta is empty, (0,).
+
+    Args:
+        model: The SDE.
+        pairs: The observations.
+        theta: All parameters, (k,).
+        method: See above.
+        free: Which parameters are estimated, (k,) bool, by default all: those are what `"auto"` must not move.
 
     Raises:
         InputError: If the method is unknown.
@@ -73,7 +82,7 @@ def transition_density(model: Model, pairs: Pairs, theta: Tensor, method: Method
     if method in EXPANSIONS:
         return EXPANSIONS[method](model, pairs)
     if method == "auto" and not scalar:
-        return choose_several(model, pairs, theta)[0]
+        return choose_several(model, pairs, theta, free=free)[0]
     if method == "fokker-planck" and model.dim == 2 and model.autonomous:
         return PlaneTransition.lay(model, pairs, theta)
     if not scalar:

@@ -24,7 +24,9 @@ _CANDIDATES: dict[str, Callable[[SymbolicSDE, Pairs], GaussianTransition]] = {
 }
 
 
-def choose_several(model: SymbolicSDE, pairs: Pairs, theta: Tensor, seed: int = 0) -> tuple[GaussianTransition, str]:
+def choose_several(
+    model: SymbolicSDE, pairs: Pairs, theta: Tensor, seed: int = 0, free: Tensor | None = None
+) -> tuple[GaussianTransition, str]:
     """The cheapest density whose bias at these steps is negligible, otherwise the least biased one.
 
     Args:
@@ -32,6 +34,7 @@ def choose_several(model: SymbolicSDE, pairs: Pairs, theta: Tensor, seed: int = 
         pairs: The observations.
         theta: Parameters near the estimate, (k,), at which the check is made; see `FineSteps`.
         seed: Of the check's simulation. The same arguments give the same answer.
+        free: Which parameters are estimated, (k,) bool; by default all.
 
     Returns:
         The density, whose `route` ends with the reason, and the reason.
@@ -56,11 +59,12 @@ def choose_several(model: SymbolicSDE, pairs: Pairs, theta: Tensor, seed: int = 
             f"No transition density serves {model.name or 'this model'}: the noise does not reach every state, or the "
             "drift has no derivatives. Give every state noise of its own."
         )
-    if len(able) == 1:
-        ((name, build),) = able.items()
-        return _because(build(model, pairs), f"{name} alone has a density for this model")
+    if len(able) == 1 or (free is not None and not bool(free.any())):
+        name, build = list(able.items())[-1]
+        why = f"{name} alone has a density for this model" if len(able) == 1 else "nothing is estimated"
+        return _because(build(model, pairs), why)
     try:
-        steps = FineSteps(model, pairs, theta, seed)
+        steps = FineSteps(model, pairs, theta, seed, free)
     except NumericalError as error:
         name = "Shoji-Ozaki" if "Shoji-Ozaki" in able else next(iter(able))
         return _because(able[name](model, pairs), f"its bias could not be checked: {error}")

@@ -50,6 +50,7 @@ class FineSteps:
         pairs: The observations, of which some are used.
         theta: Parameters, (k,).
         seed: Of the simulation.
+        free: Which parameters are estimated, (k,) bool; by default all.
 
     Attributes:
         pairs: The steps that were simulated, (n,), each observed state once for each replicate.
@@ -61,8 +62,11 @@ class FineSteps:
         NumericalError: If the simulation runs off.
     """
 
-    def __init__(self, model: SymbolicSDE, pairs: Pairs, theta: Tensor, seed: int = 0) -> None:
+    def __init__(
+        self, model: SymbolicSDE, pairs: Pairs, theta: Tensor, seed: int = 0, free: Tensor | None = None
+    ) -> None:
         self.model, self.theta, self.total = model, theta.detach(), len(pairs)
+        self.free = torch.ones(len(theta), dtype=torch.bool) if free is None else free
         some = torch.linspace(0, len(pairs) - 1, min(len(pairs), _STATES)).long().repeat_interleave(_REPLICATES)
         self.pairs = select_pairs(pairs, some)
         generator = torch.Generator().manual_seed(seed)
@@ -100,13 +104,14 @@ class FineSteps:
             raise NumericalError("The density is not positive at the steps of the data.")
         fine, middle, own_scores = (torch.where(kept[:, None], s, 0.0) for s in scores)
         information = own_scores.T @ own_scores / int(kept.sum())
-        difference = (2.0 * fine - middle - own_scores).view(-1, _REPLICATES, len(self.theta)).mean(1)
+        difference = (2.0 * fine - middle - own_scores).view(-1, _REPLICATES, int(self.free.sum())).mean(1)
         covariance = _inverse(information)
         errors = covariance.diagonal().clamp_min(1e-300).sqrt()
         moves = difference @ covariance / errors * self.total**0.5
         mean, noise = moves.mean(0), moves.std(0) / len(moves) ** 0.5
         worst = int(mean.abs().argmax())
-        return StepBias(float(mean[worst].abs()), float(noise[worst]), self.model.param_names[worst])
+        name = self.model.param_names[int(self.free.nonzero()[worst])]
+        return StepBias(float(mean[worst].abs()), float(noise[worst]), name)
 
     def _own(self, density: GaussianTransition) -> Tensor:
         """Draws from the density's own law with the Brownian increments of the fine paths."""
@@ -121,10 +126,10 @@ class FineSteps:
             return torch.where((info == 0)[:, None], self.pairs.x0 + mean + spread, torch.nan)
 
     def _scores(self, density: GaussianTransition, x1: Tensor) -> Tensor:
-        """d log p / d theta of every step, (n, k)."""
+        """d log p / d theta of every step, in the free parameters, (n, k_free)."""
         theta = self.theta.expand(len(x1), -1).clone().requires_grad_()
         total = density.log_density_at(theta, x1).clamp_min(-1e300).sum()
-        return torch.autograd.grad(total, theta)[0]
+        return torch.autograd.grad(total, theta)[0][:, self.free]
 
 
 def _inverse(information: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ def diagnose(
             check_measurement_noise(evidence, residuals),
             check_euler_step(evidence),
         ]
-    checks: list[Check | None] = [
+    found_out: list[Check | None] = [
         *search,
         check_uniformity(evidence, residuals),
         check_outliers(evidence, residuals),
@@ -123,9 +123,11 @@ def diagnose(
         check_record_length(evidence, found),
         *check_boundary(evidence.of_states),
     ]
+    told = {flag.title for flag in remarks}  # a finding that the way of fitting has told already is told once
+    checks = [c for c in found_out if c is not None and (c in said or c.flag.title not in told)]
     values = residuals.values[:, 0] if residuals.values.shape[1] == 1 else residuals.values
     return Diagnostics(
-        checks=tuple(check for check in checks if check is not None),
+        checks=tuple(checks),
         positions=residuals.positions,
         pit=residuals.pit,
         residuals=values,

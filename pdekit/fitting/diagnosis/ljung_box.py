@@ -19,7 +19,7 @@ _ACTIONS = {
     ),
     "squared residuals": (
         "Quiet and violent stretches follow one another. Let the noise depend on the state, or think of a hidden "
-        "variable that drives it (stochastic volatility); otherwise prefer sandwich intervals."
+        "variable that drives it (stochastic volatility)."
     ),
 }
 
@@ -70,7 +70,9 @@ def _check(evidence: Evidence, residuals: Residuals, values: np.ndarray, what: s
         )
     else:
         severity = "serious" if abs(correlation) > GRAVE else "warning"
-        flag = Flag(severity, f"Autocorrelation in the {what}", detail, _ACTIONS[what], correlation)
+        sandwich = what == "squared residuals" and evidence.model.param_names
+        action = _ACTIONS[what] + (" Otherwise prefer the robust standard errors." if sandwich else "")
+        flag = Flag(severity, f"Autocorrelation in the {what}", detail, action, correlation)
     return Check(name, statistic, p_text(p_value), flag)
 
 

@@ -1,10 +1,9 @@
 """Suspicion of measurement noise.
 
 Noise of standard deviation eps on every reading raises each one-step variance by 2 eps^2, but each reading's error
-enters
-two steps with opposite signs: successive residuals are correlated by -eps^2 / (s_i s_{i-1}) in units of the one-step
-standard
-deviations s. It is the same signature as a structure function E[(x_{t+h} - x_t)^2] that tends to 2 eps^2 as h -> 0.
+enters two steps with opposite signs: successive residuals are correlated by -eps^2 / (s_i s_{i-1}) in units of the
+one-step standard deviations s. It is the same signature as a structure function
+E[(x_{t+h} - x_t)^2] that tends to 2 eps^2 as h -> 0.
 """
 
 from dataclasses import dataclass
@@ -112,9 +111,9 @@ def check_measurement_noise(evidence: Evidence, residuals: Residuals) -> Check:
         f"{min(found.share, 1.0):.0%} of the fitted one-step variance, that is of sigma^2."
     )
     action = (
-        "Subsample: the share of noise falls in proportion to the step. If estimates change with the step, trust the "
-        "coarser ones; or average neighbouring readings before you fit. A drift that is too simple can look alike: "
-        "try a richer one."
+        "Fit a formula with the noise as a parameter: observation=pk.Observation(noise='estimate'), on the command "
+        "line --measurement-noise estimate. Or subsample: the share of noise falls in proportion to the step. A drift that "
+        "is too simple can look alike: try a richer one."
     )
     severity = "serious" if found.correlation < _GRAVE else "warning"
     return Check(

@@ -38,17 +38,19 @@ class Relaxation:
 
 
 def relaxation(evidence: Evidence, scores: np.ndarray) -> Relaxation | None:
-    """The relaxation time at the estimate; None if the process has no stationary law.
+    """The relaxation time at the estimate; None if the process has no stationary law, as one that is driven in time.
 
     For one state from the spectral gap of the finite-volume generator, whose gradient in the parameters is that of a
-    Rayleigh quotient. For several states, or coefficients that depend on time, from autocorrelations in the data.
+    Rayleigh quotient. For several states from autocorrelations in the data.
 
     Args:
         evidence: The fit.
         scores: d log p / d theta of every pair, (N, k).
     """
     model = evidence.model
-    if model.dim > 1 or not model.autonomous or model.noise_dim > 1:
+    if not model.autonomous:
+        return None
+    if model.dim > 1 or model.noise_dim > 1:
         return _from_data(evidence, scores)
     try:
         return _from_generator(evidence)
@@ -136,8 +138,7 @@ def correlation_steps(x: np.ndarray) -> float:
     """The integrated autocorrelation 1/2 + sum_k |rho_k| of a series, in steps.
 
     The sum ends where the correlation has fallen below 5 % (or its noise) for good; its absolute value is taken so
-    that an
-    oscillation counts as memory.
+    that an oscillation counts as memory.
     """
     centered, n = x - x.mean(), len(x)
     size = 2 ** int(np.ceil(np.log2(2 * n)))

@@ -20,9 +20,9 @@ _AMPLE = 300.0
 _FEW = 10.0
 _SPARSE = 3.0
 
+_PROFILES = "Prefer profile intervals to estimate +- 1.96 standard errors. "  # where there are parameters
 _SHORT_ACTION = (
-    "Prefer profile intervals to estimate +- 1.96 standard errors, distrust the drift before the noise, and record "
-    "for longer: sampling more often does not help the drift."
+    "Distrust the drift before the noise, and record for longer: sampling more often does not help the drift."
 )
 
 
@@ -30,6 +30,10 @@ def check_record_length(evidence: Evidence, found: Relaxation | None) -> Check:
     """The record's length in relaxation times, and how well it fixes the relaxation rate."""
     name, unit = "Record length", plural(evidence.data.time_unit)
     duration = float(evidence.pairs.dt.sum())
+    if found is None and not evidence.model.autonomous:
+        detail = "Drift or noise depend on the time, so that there is no stationary law and no relaxation to it."
+        action = "Judge the length of the record by the standard errors."
+        return Check(name, "no relaxation time", "", Flag("note", "No stationary law", detail, action))
     if found is None:
         detail = (
             "The fitted process settles to no stationary law (or its memory could not be measured), so that there is "
@@ -50,11 +54,12 @@ def check_record_length(evidence: Evidence, found: Relaxation | None) -> Check:
     detail = f"{text}; the relaxation rate is known to {percent(error)}."
     if severity == "ok":
         return Check(name, statistic, limit, Flag("ok", "The record is long enough", detail, "", times))
+    action = (_PROFILES if evidence.model.param_names else "") + _SHORT_ACTION
     detail += (
         " In so short a record estimates of the drift are biased toward faster return, and their intervals cover too "
         "little."
     )
-    return Check(name, statistic, limit, Flag(severity, "Record too short", detail, _SHORT_ACTION, times))
+    return Check(name, statistic, limit, Flag(severity, "Record too short", detail, action, times))
 
 
 def check_sampling(evidence: Evidence, found: Relaxation | None) -> Check | None:

@@ -151,9 +151,10 @@ class _Search:
         self.model, self.pairs, self.fixed, self.progress = model, pairs, fixed, progress
         self.method: Method = method
         self.given = lay
-        self.lay: Lay = lay or (lambda theta: transition_density(model, pairs, theta, method))
         self.bijection = Bijection([model.params[name] for name in model.param_names])
         self.held = np.array([name in fixed for name in model.param_names])
+        free = torch.from_numpy(~self.held)
+        self.lay: Lay = lay or (lambda theta: transition_density(model, pairs, theta, method, free=free))
         self.evaluations = 0
 
     def run(self, start: Tensor) -> Maximum:

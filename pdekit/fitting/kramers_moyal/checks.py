@@ -213,7 +213,8 @@ def _measurement_noise(data: Trajectories, residuals: Residuals, used: int) -> t
         )
         action = (
             "Use longer lags, such as KramersMoyal(lags=(5, 10)): the share of the noise falls in proportion. Or fit a "
-            "formula with measurement noise as a parameter."
+            "formula with the noise as a parameter: observation=pk.Observation(noise='estimate'), on the command line "
+            "--measurement-noise estimate."
         )
         severity = "serious" if share > _GRAVE_SHARE else "warning"
         flags.append(Flag(severity, "Suspicion of measurement noise", detail, action, eps))

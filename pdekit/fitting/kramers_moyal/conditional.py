@@ -70,9 +70,11 @@ def conditional_moments(
     done = iter(np.linspace(0.0, 1.0, 2 * len(candidates), endpoint=False))
     rough = candidates[0] if options.estimator == "bins" else Candidate((_ROUGH,) * dim, 1)
     guess, noise = _first_guess(design, sums, rough)
-    drift = _drift(design, sums, noise, candidates, lambda c: progress("drift", next(done)))
-    tensor = _tensor(design, sums, drift, noise, candidates, lambda c: progress("diffusion", next(done)))
-    leverage = sums.time[:, None] / (2.0 * noise) * design.at_rows(drift.influence[None])
+    drift = _drift(design, sums, noise * steps.repeats, candidates, lambda c: progress("drift", next(done)))
+    tensor = _tensor(
+        design, sums, drift, noise, steps.squares_repeat, candidates, lambda c: progress("diffusion", next(done))
+    )
+    leverage = sums.time[:, None] / (2.0 * noise * steps.repeats) * design.at_rows(drift.influence[None])
     pull, stand_in = _pull(sums, design), design.stand_ins()
     beyond = design.nodes - design.nodes[stand_in]
     second = _positive(_matrices(tensor.values, pairs, dim), _matrices(guess, pairs, dim))
@@ -110,6 +112,7 @@ def _tensor(
     sums: Sums,
     drift: Smooth,
     noise: np.ndarray,
+    repeats: float,
     candidates: list[Candidate],
     progress: Callable[[Candidate], None],
 ) -> Smooth:
@@ -117,14 +120,14 @@ def _tensor(
     dim = noise.shape[1]
     i, j = np.array(sums.pairs).T
     number, residual = sums.count[:, None], sums.residual(design.at_rows(drift.values[None]))
-    precision = np.where(i == j, 0.5, 1.0) / (noise[:, i] * noise[:, j])
+    precision = np.where(i == j, 0.5, 1.0) / (noise[:, i] * noise[:, j] * repeats)
     weights, targets = number * precision, residual * precision
 
     def score(held_out: np.ndarray) -> np.ndarray:
         """The normal likelihood for the diagonal, least squares for the rest, which may have either sign."""
         found = (targets * held_out - 0.5 * weights * held_out**2).sum(0)
         size = np.clip(held_out[:, :dim], noise / _FACTOR, noise * _FACTOR)
-        found[:dim] = -0.5 * (number * np.log(size) + residual[:, :dim] / size).sum(0)
+        found[:dim] = -0.5 / repeats * (number * np.log(size) + residual[:, :dim] / size).sum(0)
         return found
 
     return smooth(design, candidates, weights, targets, score, progress)

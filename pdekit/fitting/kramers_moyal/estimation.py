@@ -114,15 +114,10 @@ def _build(
 
 def _standard_errors(moments: Moments, limit: Limit) -> tuple[np.ndarray, np.ndarray]:
     """Of f and of (2 D_ii)^{1/2} at the nodes, each (C, d), in scaled states."""
-    dim, lag = moments.steps.dim, moments.steps.lag
     before = np.diagonal(moments.second, axis1=1, axis2=2)
     after = np.diagonal(limit.tensor, axis1=1, axis2=2)
-    # Overlapping increments count the time `lag` times, and their squares repeat one another in part: Lo and MacKinlay
-    # (1988), Rev. Financ. Stud. 1.
-    overlap = math.sqrt((2.0 * lag**2 + 1.0) / (3.0 * lag))
-    diffusion = moments.tensor.stderr[:, :dim] * after / before * overlap
-    drift = moments.drift.stderr * math.sqrt(lag)
-    return np.maximum(drift, 1e-300), np.maximum(diffusion / np.sqrt(2.0 * after), 1e-300)
+    diffusion = moments.tensor.stderr[:, : moments.steps.dim] * after / before / np.sqrt(2.0 * after)
+    return np.maximum(moments.drift.stderr, 1e-300), np.maximum(diffusion, 1e-300)
 
 
 def _check(options: KramersMoyal, data: Trajectories) -> None:

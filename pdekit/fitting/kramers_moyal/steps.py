@@ -59,6 +59,16 @@ class Steps:
         return len(self.dt)
 
     @property
+    def repeats(self) -> float:
+        """How often overlapping increments count the same time: each is worth one over this."""
+        return float(self.lag)
+
+    @property
+    def squares_repeat(self) -> float:
+        """The same for their squares, alike in part only (Lo and MacKinlay 1988, Rev. Financ. Stud. 1)."""
+        return (2.0 * self.lag**2 + 1.0) / (3.0 * self.lag)
+
+    @property
     def dim(self) -> int:
         """The number of states d."""
         return self.u.shape[1]

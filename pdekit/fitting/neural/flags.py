@@ -82,11 +82,15 @@ def _step(at: Position, seen: Survey, polished: bool) -> Flag:
         return Flag("ok", "The step is short enough for Euler", detail, "", at.bias)
     if polished:
         return Flag(
-            "ok", "The step is too long for Euler", f"{detail} The Fokker-Planck likelihood was used.", "", at.bias
+            "ok",
+            "Euler steps would be biased; they were not used",
+            f"{detail} The Fokker-Planck likelihood was.",
+            "",
+            at.bias,
         )
     used = f"{detail} Moments over {at.substeps} substep(s) were used instead."
     if at.substeps < _COARSE:
-        return Flag("ok", "The step is too long for Euler", used, "", at.bias)
+        return Flag("ok", "Euler steps would be biased; they were not used", used, "", at.bias)
     return Flag(
         "warning",
         "The step is coarse",

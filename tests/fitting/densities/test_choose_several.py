@@ -38,6 +38,24 @@ def test_the_measured_bias_is_the_known_one():
     assert exact.size < 3 * exact.noise + 0.05
 
 
+def test_only_the_bias_of_what_is_estimated_counts():
+    """Euler's bias is all in sigma; with sigma held the rate is off by half a step, as its known formula says."""
+    model, n, dt, rate = models.get("ornstein_uhlenbeck"), 4000, 0.05, 1.0
+    theta = model.theta({"theta": rate, "mu": 0.0, "sigma": 0.5})
+    data = steps(1, n, dt)
+    data.x0.mul_(0.5 / math.sqrt(2 * rate) / 0.5)
+    free = torch.tensor([name == "theta" for name in model.param_names])
+    bias = FineSteps(model, data, theta, free=free).bias(EulerTransition(model, data_pairs(model, data, theta)))
+    assert bias.parameter == "theta"
+    # E[estimate] = (1 - e^(-theta dt)) / dt, with standard error sigma / sqrt(N dt E x^2) = sqrt(2 theta / (N dt)).
+    off = rate - (1 - math.exp(-rate * dt)) / dt
+    assert bias.size == pytest.approx(off / math.sqrt(2 * rate / (n * dt)), rel=0.15)
+
+
+def data_pairs(model, data, theta):
+    return FineSteps(model, data, theta).pairs
+
+
 def test_short_steps_take_euler_and_long_ones_something_better():
     model = models.get("hopf")
     theta = model.theta(model.defaults)

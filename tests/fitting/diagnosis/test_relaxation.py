@@ -89,3 +89,8 @@ def test_several_states_take_the_time_of_the_data():
     # sqrt(2 tau / T) with T = 2000 s; both within the accuracy of windowed sums of correlations.
     assert found.time == pytest.approx(1.0, rel=0.2)
     assert found.uncertainty == pytest.approx(math.sqrt(2.0 / 2000.0), rel=0.35)
+
+
+def test_what_is_driven_in_time_has_none():
+    model = SymbolicSDE("x", "-k*x + cos(t)", "s", {"k": (0, None), "s": (0, None)})
+    assert slowest(evidence(model, np.sin(np.arange(50.0)), k=1.0, s=0.5)) is None

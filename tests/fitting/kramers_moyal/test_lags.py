@@ -6,6 +6,8 @@ from scipy.signal import lfilter
 
 import pdekit as pk
 from pdekit.fitting.kramers_moyal import KramersMoyal, estimate
+from pdekit.fitting.kramers_moyal.conditional import conditional_moments
+from pdekit.fitting.kramers_moyal.steps import Steps
 
 
 def test_overlapping_increments_do_not_make_bands_narrow():
@@ -21,3 +23,21 @@ def test_overlapping_increments_do_not_make_bands_narrow():
         found.append((float(model.drift(0.0, zero)), float(model.drift_stderr(zero))))
     drift, error = np.array(found).T
     assert 0.5 < drift.std() / error.mean() < 1.7
+
+
+def test_overlapping_increments_count_a_parameter_once():
+    """A straight line has two coefficients however often increments overlap."""
+    x = lfilter([1], [1, -0.98], 0.14 * np.random.default_rng(0).standard_normal(4000))
+    options = KramersMoyal(bandwidth=float("inf"), degree=1)
+    for lag in (1, 10):
+        steps = Steps.of(pk.Trajectories.from_arrays(np.arange(4000) * 0.02, x), lag, np.zeros(1), np.ones(1))
+        moments = conditional_moments(options, steps, np.ones(1), 0, lambda what, done: None)
+        assert abs(float(moments.parameters[0]) - 2.0) < 0.1
+
+
+def test_noise_on_the_readings_is_told_once():
+    x = lfilter([1], [1, -0.98], 0.14 * np.random.default_rng(0).standard_normal(6000))
+    x = x + 0.1 * np.random.default_rng(1).standard_normal(6000)
+    fit = pk.fit(KramersMoyal(), pk.Trajectories.from_arrays(np.arange(6000) * 0.02, x))
+    titles = [flag.title for flag in fit.flags]
+    assert titles.count("Suspicion of measurement noise") == 1
