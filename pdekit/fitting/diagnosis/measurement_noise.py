@@ -112,8 +112,8 @@ def check_measurement_noise(evidence: Evidence, residuals: Residuals) -> Check:
     )
     action = (
         "Fit a formula with the noise as a parameter: observation=pk.Observation(noise='estimate'), on the command "
-        "line --measurement-noise estimate. Or subsample: the share of noise falls in proportion to the step. A drift that "
-        "is too simple can look alike: try a richer one."
+        "line --measurement-noise estimate. Or subsample: the share of noise falls in proportion to the step. A drift "
+        "that is too simple can look alike: try a richer one."
     )
     severity = "serious" if found.correlation < _GRAVE else "warning"
     return Check(

@@ -99,7 +99,7 @@ def descend(
     size = _size(point, scale)
     value, gradient = counted(point)
     if inverse is None:
-        inverse = _inverse_or_descent(_forward_hessian(counted, point, gradient, size))
+        inverse = _inverse_or_descent(_forward_hessian(counted, point, gradient, size), point, size)
     for _ in range(max_iterations):
         direction = -inverse @ gradient
         if -0.5 * float(gradient @ direction) < tolerance:
@@ -124,7 +124,7 @@ def finish(
     size = _size(point, scale)
     for _ in range(_MOST_HESSIANS):
         hessian = central_hessian(counted, point, difference_steps(inverse, point, size))
-        inverse = _inverse_or_descent(hessian)
+        inverse = _inverse_or_descent(hessian, point, size)
         first = decrement = newton_decrement(hessian, gradient)
         while decrement >= tolerance:
             step = _line_search(counted, point, value, gradient, -inverse @ gradient, size)
@@ -193,11 +193,15 @@ def _forward_hessian(objective: Objective, point: np.ndarray, gradient: np.ndarr
     return 0.5 * (hessian + hessian.T)
 
 
-def _inverse_or_descent(hessian: np.ndarray) -> np.ndarray:
-    """H^{-1} if H is positive definite; otherwise with the eigenvalues' absolute values, so that it points downhill."""
+def _inverse_or_descent(hessian: np.ndarray, point: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """H^{-1} if H is positive definite; otherwise with the eigenvalues' absolute values, so that it points downhill.
+
+    A variable is not taken to be less certain than a million times its own size.
+    """
+    own = np.maximum(size, np.abs(point))
     if not np.isfinite(hessian).all():
-        return np.eye(len(hessian))
-    scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-12))
+        return np.diag(own**2)
+    scale = np.maximum(np.sqrt(np.abs(np.diag(hessian))), 1e-6 / own)
     values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
     values = np.maximum(np.abs(values), max(1e-8 * np.abs(values).max(), 1e-8))
     return (vectors / values) @ vectors.T / np.outer(scale, scale)
@@ -226,7 +230,9 @@ def _line_search(
 
 def _bfgs_update(inverse: np.ndarray, move: np.ndarray, change: np.ndarray) -> np.ndarray:
     curvature = float(move @ change)
-    if curvature <= 1e-10 * float(np.linalg.norm(move) * np.linalg.norm(change)):
+    # In units in which the variables are alike, so that it does not matter in which they are measured.
+    unit = np.sqrt(np.maximum(np.diag(inverse), 1e-300))
+    if curvature <= 1e-10 * float(np.linalg.norm(move / unit) * np.linalg.norm(change * unit)):
         return inverse
     outer = np.eye(len(move)) - np.outer(move, change) / curvature
     return outer @ inverse @ outer.T + np.outer(move, move) / curvature

@@ -171,4 +171,6 @@ class _Search:
 
 
 def _loglik(variance: np.ndarray, squares: np.ndarray) -> float:
+    if not variance.min() > 0.0:  # rounding on the way to an observation where it vanishes
+        return -np.inf
     return -0.5 * float((np.log(variance) + squares / variance).sum())

@@ -118,11 +118,7 @@ class _Run:
         try:
             found, trusted = self._at_fine_steps(fine)
         except np.linalg.LinAlgError as cause:
-            raise ConvergenceError(
-                "The best combination of the noise's candidates nearly vanishes at an observation, beyond rounding, so "
-                "that nothing can be weighed there. The steps may be too long; use fewer candidates, such as "
-                "SparseSDE(diffusion=Library.polynomial(0)) for constant noise."
-            ) from cause
+            found, trusted = self._at_constant_noise(cause), False
         bias = bias_of_step(found, self._steps) if trusted else math.inf
         if bias <= LARGEST_BIAS:
             reason = (
@@ -160,6 +156,23 @@ class _Run:
         # A second order that explains less than the first is beyond the steps that it serves.
         return (better, better.value > first.value - _BREAKDOWN) if better.settled else (first, False)
 
+    def _at_constant_noise(self, cause: Exception) -> Selection:
+        """A start for one state whose squared noise, as Euler steps see it, vanishes at an observation.
+
+        Raises:
+            ConvergenceError: If the search could not go on from it.
+        """
+        constant = np.array([not e.free_symbols for e in self._noise.expressions])
+        if self._data.dim > 1 or not constant.any() or not (self._drift.autonomous and self._noise.autonomous):
+            raise ConvergenceError(
+                "The best combination of the noise's candidates nearly vanishes at an observation, beyond rounding, so "
+                "that nothing can be weighed there. The steps may be too long; use fewer candidates, such as "
+                "SparseSDE(diffusion=Library.polynomial(0)) for constant noise."
+            ) from cause
+        terms = self._noise.only(constant)
+        found = FineSearch(self._options, self._steps, self._drift, terms, seed=self._seed, progress=self._progress)
+        return found.euler()
+
     def _at_coarse_steps(self, found: Selection) -> CoarseSelection:
         (noise,) = found.noise or (None,)
         if noise is None:  # a constant covariance of one state
@@ -167,9 +180,15 @@ class _Run:
             level = float(constant[0, 0]) if constant is not None else 1.0
             coefficients, present = np.array([level]), np.ones(1, dtype=bool)
             sizes, prices = np.array([level * math.sqrt(2.0 / len(self._pairs))]), np.zeros(1)
-        else:
+        elif len(noise.chosen) == len(self._noise):
             coefficients, present = noise.coefficients, noise.chosen
             sizes, prices = 1.0 / noise.quadratic.size, noise.quadratic.prices
+        else:  # of all candidates only the constant has been looked at
+            present = np.array([not e.free_symbols for e in self._noise.expressions])
+            coefficients = np.where(present, noise.coefficients.sum(), 0.0)
+            spread = np.sqrt((self._noise.value(0.0, self._pairs.x0).numpy() ** 2).mean(0))
+            sizes = noise.coefficients.sum() * math.sqrt(2.0 / len(self._pairs)) / spread
+            prices = self._options.prices(len(self._noise), len(self._pairs))
         run = CoarseSearch(
             self._pairs,
             self._drift,

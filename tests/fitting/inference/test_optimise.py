@@ -28,7 +28,7 @@ def test_steps_back_from_where_the_function_is_not_defined():
     assert found.point[0] == pytest.approx(1.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("unit", [1e-18, 1e-6, 1.0, 1e6, 1e18])
 def test_does_not_care_for_units(unit):
     def quadratic(p):
         z = p / np.array([unit, 1.0])
@@ -37,6 +37,20 @@ def test_does_not_care_for_units(unit):
     found = minimise(quadratic, np.array([3.0 * unit, -2.0]), scale=np.array([unit, 1.0]))
     assert found.converged
     np.testing.assert_allclose(found.point / [unit, 1.0], 0.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e18])
+def test_curved_valleys_are_followed_in_any_units(unit):
+    units = np.array([1.0, unit])
+
+    def stretched(p):
+        value, gradient = rosenbrock(p / units)
+        return value, gradient / units
+
+    found = descend(stretched, np.array([-1.2, 1.0]) * units, scale=units, tolerance=1e-12)
+    plain = descend(rosenbrock, np.array([-1.2, 1.0]), tolerance=1e-12)
+    np.testing.assert_allclose(found.point / units, [1, 1], atol=1e-4)
+    assert found.evaluations == plain.evaluations
 
 
 def test_no_minimum_is_not_called_one():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pdekit.data import Trajectories
-from pdekit.errors import DataError, ExpressionError, InputError
+from pdekit.errors import ConvergenceError, DataError, ExpressionError, InputError
 from pdekit.fitting.estimation import fit
 from pdekit.fitting.sparse import Library, SparseSDE, SparseSearch, search
 from pdekit.fitting.sparse.names import state_names
@@ -50,6 +50,20 @@ def test_coarse_steps_are_selected_on_the_fokker_planck_likelihood(double_well):
     fitted = fit(found.model, data, start=found.start)
     for name, value in found.start.items():
         assert value == pytest.approx(fitted.params[name].estimate, rel=1e-3)
+
+
+def test_noise_that_vanishes_at_an_observation_is_started_from_a_constant(double_well, monkeypatch):
+    """What happens in one coarse record of twenty-five, whenever a residual is nearly zero where candidates may be."""
+
+    def degenerate(self, fine):
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr("pdekit.fitting.sparse.selection._Run._at_fine_steps", degenerate)
+    data = double_well(n=3000, dt=0.5, substeps=50, seed=1)
+    found = search(SparseSDE(drift=Library.polynomial(4), diffusion=Library.polynomial(2)), data)
+    assert names(found) == ["f_x", "f_x3", "s**2"]
+    with pytest.raises(ConvergenceError, match="vanishes"):
+        search(SparseSDE(drift=Library.polynomial(4), diffusion=Library.of("x**2")), data)
 
 
 def test_square_root_noise_gets_its_domain(square_root):
@@ -111,6 +125,17 @@ def test_scale_and_time_unit_change_nothing_but_the_numbers(double_well):
     nano = search(SparseSDE(), Trajectories.from_arrays(None, 1e-9 * x, fixed_dt=1e3 * dt, names=["x"]))
     assert names(nano) == names(first)
     assert nano.start["f_x3"] == pytest.approx(first.start["f_x3"] * 1e18 * 1e-3, rel=1e-6)
+
+
+def test_the_maximum_is_found_in_any_unit(double_well):
+    data = double_well(n=20_000, seed=6)
+    x = data.values[0].numpy()
+    plain, nano = (
+        fit(SparseSDE(), Trajectories.from_arrays(None, unit * x, fixed_dt=0.02, names=["x"])) for unit in (1.0, 1e-9)
+    )
+    assert nano.estimate.converged
+    for name, size in (("f_x", 1.0), ("f_x3", 1e18), ("s", 1e-9)):
+        assert nano.params[name].estimate == pytest.approx(plain.params[name].estimate * size, rel=1e-5)
 
 
 def test_gaps_and_paths_are_respected(double_well):
