@@ -1,15 +1,18 @@
 """The command line: `pdekit fit`, `pdekit simulate`, `pdekit density`, `pdekit verify`, `pdekit models`.
 
 Exit codes: 0 for success; 2 for bad input, with one line on stderr that says what was expected and what to try; 1
-where a computation or a disk failed; 130 after Ctrl-C.
+where a computation or a disk failed; 130 after Ctrl-C, and 143 when it was told to end (SIGTERM).
 """
 
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from pdekit.cli.codes import BAD_INPUT, FAILED, INTERRUPTED
+from pdekit.cli.codes import BAD_INPUT, FAILED, INTERRUPTED, TERMINATED
 from pdekit.errors import InputError, PdekitError, UnsupportedError
 
 DEBUG = "--debug"
@@ -25,9 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    ended: list[int] = []
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _ending_in_order(ended):
             if not sys.warnoptions:
                 # What a user should know is in the flags; the warnings of libraries below are for developers.
                 warnings.simplefilter("ignore")
@@ -42,7 +46,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _report(error)
     if code == INTERRUPTED:
         _say("interrupted. Earlier results are as they were.")
+        code = TERMINATED if ended else INTERRUPTED
     return code
+
+
+@contextmanager
+def _ending_in_order(ended: list[int]) -> Iterator[None]:
+    """SIGTERM is treated as Ctrl-C is, so that drafts are removed and checkpoints kept; `ended` then has an entry."""
+    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
+        yield
+        return
+
+    def end(number: int, _: object) -> None:
+        ended.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _report(error: Exception) -> int:

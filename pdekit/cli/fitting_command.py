@@ -8,7 +8,7 @@ from pdekit.cli.arguments import assignments, interval, intervals, name_list
 from pdekit.cli.documents import fit_document, print_json
 from pdekit.cli.keeping import Profiles, keep_fit
 from pdekit.cli.progress import Bar, progress_bar
-from pdekit.cli.reading import read_series, read_snapshots
+from pdekit.cli.reading import check_file, read_series, read_snapshots
 from pdekit.cli.screen import intervals_table, screen_width, wrapped
 from pdekit.cli.stating import Statement, check_names
 from pdekit.cli.ways import LEARNERS, check_method, learner, observation
@@ -171,6 +171,7 @@ def fit_series(
         "delimiter": delimiter,
         "decimal": None if decimal == "." else decimal,
     }
+    check_file(data)
     limits = dict.fromkeys(name_list(positive), (0.0, None)) | intervals(bounds, "--bounds")
     stated = bool(model or drift or diffusion)
     check_method(method, stated=stated)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pdekit.errors import InputError
+from pdekit.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from pdekit.data import Snapshots, Trajectories
@@ -13,6 +13,18 @@ TEXT = (".csv", ".tsv", ".txt", ".dat")
 # Options of text files that other formats have no use for, as the command line spells them.
 _TEXT_ONLY = {"delimiter": "--delimiter", "decimal": "--decimal"}
 _NO_ARRAYS = {**_TEXT_ONLY, "id": "--id", "date_format": "--date-format", "na_values": "--na", "log": "--log"}
+
+
+def check_file(path: str) -> None:
+    """Refuses a file that is not there, before anything heavy is loaded to read it.
+
+    Raises:
+        DataError: See above.
+    """
+    if not Path(path).exists():
+        folder = Path(path).parent
+        where = f" (the folder {str(folder)!r} does not exist either)" if not folder.is_dir() else ""
+        raise DataError(f"There is no file {path!r}{where}. Check the path.")
 
 
 def read_series(path: str, options: Mapping[str, Any]) -> "Trajectories":
