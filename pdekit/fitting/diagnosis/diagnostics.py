@@ -30,7 +30,7 @@ class Diagnostics:
         checks: One per line of the table, in order.
         positions: Which pairs the residuals belong to, (n,): all, or contiguous blocks of a long record.
         pit: P(X <= x1 | x0) of these pairs, (n,), uniform on (0, 1) if the model holds; None for several states.
-        residuals: Standard normal if the model holds, (n,); for several states those of one Euler step, (n, d).
+        residuals: Standard normal if the model holds, (n,); for several states see `Residuals`, (n, d).
         relaxation_time: Of the fitted process, in the data's time unit; None if it has no stationary law.
     """
 

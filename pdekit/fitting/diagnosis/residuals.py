@@ -44,7 +44,9 @@ class Residuals:
     def of(cls, evidence: Evidence) -> "Residuals":
         """The residuals at the estimate."""
         positions = _blocks(len(evidence.pairs))
-        scores = score_differences(evidence.density, evidence.model, evidence.theta, evidence.covariance)
+        scores = score_differences(
+            evidence.density, len(evidence.pairs), evidence.model, evidence.theta, evidence.covariance
+        )
         path = evidence.pairs.path.numpy()[positions]
         pairs = select_pairs(evidence.pairs, torch.from_numpy(positions))
         if hasattr(evidence.density, "states"):
@@ -91,10 +93,14 @@ def _blocks(total: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def score_differences(density: TransitionDensity, model: Model, theta: Tensor, covariance: Tensor) -> np.ndarray:
-    """d log p / d theta of every pair of `density`, (n, k)."""
+def score_differences(
+    density: TransitionDensity, count: int, model: Model, theta: Tensor, covariance: Tensor
+) -> np.ndarray:
+    """d log p / d theta of every pair of `density`, of which there are `count`, (n, k)."""
+    if not len(theta):
+        return np.zeros((count, 0))
     errors = covariance.diagonal().clamp_min(0.0).sqrt().tolist()
-    scores = np.zeros((len(density.log_density(theta)), len(theta)))
+    scores = np.zeros((count, len(theta)))
     for i, (name, error) in enumerate(zip(model.param_names, errors, strict=True)):
         lower, upper = model.params[name]
         step = torch.zeros_like(theta)

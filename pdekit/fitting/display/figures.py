@@ -205,7 +205,7 @@ def _distribution_figure(shown: Exhibits, component: int) -> Figure:
         )
     else:
         title = _title("Residual quantiles", shown, component)
-        caption = "Standardised one-step residuals of the Euler scheme against a normal law: on the line if it holds."
+        caption = "Standardised one-step residuals against a normal law: on the line if the fitted law of a step holds."
     return Figure.from_matplotlib(canvas, title, caption)
 
 
