@@ -1,8 +1,6 @@
 """The continuous normalising flow: a base law carried along by a velocity field, with its density."""
 
-import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,13 +8,11 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pdekit.errors import InputError
-from pdekit.ode import odeint
+from pdekit.flows.transport import Passage, Transport, check_times
 from pdekit.ode.control import StepControl
+from pdekit.ode.gradients import Discrete
 from pdekit.ode.methods import Tsit5
-from pdekit.operators import divergence
 from pdekit.operators.methods import Exact, Hutchinson
-
-_TIMES = (0.0, 1.0)
 
 
 class CNF(Distribution):
@@ -26,19 +22,24 @@ class CNF(Distribution):
 
         log p(t1, x) = log p_base(X(t0)) - integral of div v from t0 to t1,   X(t1) = x.
 
-    It is positive and has the mass of the base, whatever v is, up to the error of the integrator.
+    It is positive and has the mass of the base, whatever v is, up to the error of the integrator. Every state is
+    integrated with steps of its own, so that its density does not depend on the batch that it comes in. Flows are
+    chained by giving one as the base of the next.
 
     Args:
-        field: v(t, x), (*batch, d) -> (*batch, d), row by row; t is a number or (n, 1).
+        field: v(t, x), (*batch, d) -> (*batch, d), row by row; t is a number or (n, 1). With a context it is called as
+            v(t, x, context=c).
         base: The law at t0, over vectors (d,).
         trace: How div v is computed: a method of `divergence`, a hollow field makes it cheap in any dimension, and
             `Hutchinson` keeps its directions for the whole way back; or a function (t, x) -> (v, div v), where a
-            formula is known.
-        times: (t0, t1).
+            formula is known. Train with one and evaluate with another by `changed`.
+        times: (t0, t1), numbers; or tensors of shape (), which gradients reach: an end time can be trained.
+        context: What v is told besides, (*batch, c): one law for each row, as `given` makes them.
         method: Of `odeint`.
         rtol: Of `odeint`.
         atol: Of `odeint`.
         control: Of `odeint`.
+        gradient: Of `odeint`.
 
     Raises:
         InputError: If base is no law over vectors, or the times are equal.
@@ -61,98 +62,143 @@ class CNF(Distribution):
 
     def __init__(
         self,
-        field: Callable[[Any, Tensor], Tensor],
+        field: Callable[..., Tensor],
         base: Distribution,
         trace: Any = Exact(),
         *,
-        times: tuple[float, float] = _TIMES,
+        times: tuple[Any, Any] = (0.0, 1.0),
+        context: Tensor | None = None,
         method: Any = Tsit5(),
         rtol: float | None = None,
         atol: float | None = None,
         control: Any = StepControl(),
+        gradient: Any = Discrete(),
     ) -> None:
         if not isinstance(base, Distribution) or len(base.event_shape) != 1 or base.batch_shape:
             raise InputError(
                 "base must be one law over vectors (d,), such as MultivariateNormal(...) or Independent(..., 1), got "
                 f"{base!r}."
             )
-        t0, t1 = (float(t) for t in times)
-        if not (t0 != t1 and math.isfinite(t0) and math.isfinite(t1)):
-            raise InputError(f"times must be two different numbers, got {times!r}.")
-        self.field, self.base, self.trace, self.times = field, base, trace, (t0, t1)
-        self._options = {"method": method, "rtol": rtol, "atol": atol, "control": control}
-        self._both = trace if callable(trace) else self._differentiated(divergence(field, trace, full_output=True))
-        super().__init__(event_shape=base.event_shape, validate_args=False)
+        if context is not None and not (isinstance(context, Tensor) and context.ndim):
+            raise InputError(f"context must be a tensor (*batch, c), got {context!r}.")
+        self.base, self.context = base, context
+        self._transport = Transport(field, trace, check_times(times), method, rtol, atol, control, gradient)
+        batch = torch.Size() if context is None else context.shape[:-1]
+        super().__init__(batch_shape=batch, event_shape=base.event_shape, validate_args=False)
+
+    @property
+    def field(self) -> Callable[..., Tensor]:
+        """v."""
+        return self._transport.field
+
+    @property
+    def trace(self) -> Any:
+        """How div v is computed."""
+        return self._transport.trace
+
+    @property
+    def times(self) -> tuple[Any, Any]:
+        """(t0, t1)."""
+        return self._transport.times
 
     @property
     def support(self) -> Any:
         """All of R^d."""
         return constraints.real_vector
 
+    def given(self, context: Tensor | None) -> "CNF":
+        """The laws given contexts (*batch, c), with batch_shape (*batch)."""
+        return self.changed(context=context)
+
+    def changed(self, **options: Any) -> "CNF":
+        """The same flow with other options: `trace`, `times`, `context`, `method`, `rtol`, `atol`, `control`, ...
+
+        Example:
+            >>> base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2), 1.0), 1)
+            >>> flow = CNF(lambda t, x: -x, base, Hutchinson())
+            >>> flow.changed(trace=Exact(), rtol=1e-7).trace
+            Exact()
+        """
+        names = ("field", "trace", "times", "method", "rtol", "atol", "control", "gradient")
+        now = {name: getattr(self._transport, name) for name in names}
+        unknown = set(options) - {*names, "base", "context"}
+        if unknown:
+            raise InputError(f"A flow has no option {sorted(unknown)[0]!r}; known are {', '.join(names)}.")
+        return CNF(**{**now, "base": self.base, "context": self.context, **options})
+
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(t1, x) at states (*batch, d), (*batch,).
+        """log p(t1, x) at states (*shape, *batch, d), (*shape, *batch).
 
         Raises:
             InputError: If the shape does not fit.
             NumericalError: If the way back fails, for example because v pushes outwards too fast there.
         """
+        x, context, shape = self._flat(value)
+        if not len(x):
+            return x.new_zeros(shape)
+        found = self._transport.back(x, context, kinetic=False, jacobian=None)
+        return (self.base.log_prob(found.start) + found.log_volume).reshape(shape)
+
+    def passage(self, value: Tensor, *, kinetic: bool = False, jacobian: Hutchinson | None = None) -> Passage:
+        """The way back from states (*shape, *batch, d) in full: starts, change of volume, costs, penalties.
+
+        Args:
+            value: The states at t1; in the answer they are flat, (n, d).
+            kinetic: Integrate |v|^2 as well, whose mean over the data is the cost of transport.
+            jacobian: Integrate an estimate of |dv/dx|_F^2 as well, from these directions.
+
+        Returns:
+            See `Passage`; the density is `base.log_prob(p.start) + p.log_volume`.
+
+        Source of the penalties: C. Finlay, J.-H. Jacobsen, L. Nurbekyan and A. Oberman, How to train your neural ODE,
+        ICML 2020, arXiv 2002.02798.
+
+        Example:
+            >>> base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2).double(), 1.0), 1)
+            >>> p = CNF(lambda t, x: 0 * x + 2, base).passage(torch.zeros(3, 2).double(), kinetic=True)
+            >>> round(float(p.kinetic.mean()), 6)  # |(2, 2)|^2
+            8.0
+        """
+        x, context, _ = self._flat(value)
+        return self._transport.back(x, context, kinetic=kinetic, jacobian=jacobian)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Samples (*sample_shape, *batch, d) that gradients pass through to the field's parameters."""
+        shape = _shape(sample_shape) + self.batch_shape
+        return self.carried(self.base.rsample(shape) if self.base.has_rsample else self.base.sample(shape))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Samples (*sample_shape, *batch, d)."""
+        with torch.no_grad():
+            return self.carried(self.base.sample(_shape(sample_shape) + self.batch_shape))
+
+    def carried(self, x: Tensor) -> Tensor:
+        """States (*shape, *batch, d) at t0 carried to t1."""
+        flat, context, shape = self._flat(x)
+        return self._transport.forth(flat, context)[0].reshape(*shape, -1) if len(flat) else x
+
+    def _flat(self, value: Any) -> tuple[Tensor, Tensor | None, torch.Size]:
+        """States (n, d), their contexts (n, c), and the shape that they had."""
         dim = self.event_shape[0]
         if not isinstance(value, Tensor):
             raise InputError(f"x must be a tensor of states (*batch, {dim}), got {type(value).__name__}.")
         if value.ndim == 0 or value.shape[-1] != dim:
             raise InputError(f"x must be states (*batch, {dim}), got shape {tuple(value.shape)}.")
-        x = value.reshape(-1, dim)
-        if not len(x):
-            return value.new_zeros(value.shape[:-1])
-        state = torch.cat([x, torch.zeros_like(x[:, :1])], -1)
-        times = torch.tensor(self.times[::-1], dtype=torch.float64)
-        end = odeint(self._augmented, state, times, context=self._directions(x), **self._options).y[-1]
-        return (self.base.log_prob(end[:, :dim]) + end[:, dim]).reshape(value.shape[:-1])
-
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Samples (*sample_shape, d) that gradients pass through to the field's parameters."""
-        start = self.base.rsample(_shape(sample_shape)) if self.base.has_rsample else self._drawn(sample_shape)
-        return self.carried(start)
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Samples (*sample_shape, d)."""
-        with torch.no_grad():
-            return self.carried(self._drawn(sample_shape))
-
-    def carried(self, x: Tensor) -> Tensor:
-        """States (*batch, d) at t0 carried to t1."""
-        flat = x.reshape(-1, self.event_shape[0])
-        if not len(flat):
-            return x
-        moved = odeint(self.field, flat, torch.tensor(self.times, dtype=torch.float64), **self._options).y[-1]
-        return moved.reshape(x.shape)
-
-    def _drawn(self, sample_shape: Any) -> Tensor:
-        return self.base.sample(_shape(sample_shape))
-
-    def _directions(self, x: Tensor) -> Tensor | None:
-        """Random directions for each state, (n, samples * d), where the trace is estimated from some."""
-        return self.trace.draw(x)[0].movedim(0, 1).flatten(1) if isinstance(self.trace, Hutchinson) else None
-
-    def _augmented(self, t: Any, state: Tensor, context: Tensor | None = None) -> Tensor:
-        """(v, div v): backwards in time the last entry becomes minus the integral of div v from t0 to t1."""
-        both: Any = self._both  # a formula, or the operator
-        if context is not None:
-            noise = context.unflatten(-1, (-1, self.event_shape[0])).movedim(-2, 0)
-            both = self._differentiated(divergence(self.field, replace(self.trace, noise=noise), full_output=True))
-        velocity, spread = both(t, state[..., :-1])
-        return torch.cat([velocity, spread.unsqueeze(-1)], -1)
-
-    @staticmethod
-    def _differentiated(operator: Any) -> Callable[[Any, Tensor], tuple[Tensor, Tensor]]:
-        def both(t: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-            found: Any = operator(t, x)
-            return found.output, found.value
-
-        return both
+        if self.context is None:
+            return value.reshape(-1, dim), None, value.shape[:-1]
+        try:
+            shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        except RuntimeError as cause:
+            raise InputError(
+                f"x of shape {tuple(value.shape)} does not go with contexts {tuple(self.context.shape)}: (*shape, "
+                f"{', '.join(map(str, self.batch_shape))}, {dim}) was expected."
+            ) from cause
+        context = self.context.to(value).expand(*shape, -1).reshape(-1, self.context.shape[-1])
+        return value.expand(*shape, dim).reshape(-1, dim), context, shape
 
     def __repr__(self) -> str:
-        return f"CNF({type(self.field).__name__}, {self.base!r}, trace={self.trace!r}, times={self.times})"
+        told = "" if self.context is None else f", context={tuple(self.context.shape)}"
+        return f"CNF({type(self.field).__name__}, {self.base!r}, trace={self.trace!r}, times={self.times}{told})"
 
 
 def _shape(sample_shape: Any) -> torch.Size:
