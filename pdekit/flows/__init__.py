@@ -1,5 +1,9 @@
 """Continuous normalising flows: densities carried along by a velocity field."""
 
 from pdekit.flows.cnf import CNF
+from pdekit.flows.planar import PlanarField
+from pdekit.flows.structured import DivergenceFreeField, HamiltonianField
+from pdekit.flows.toys import TOYS, toy
+from pdekit.flows.transport import Passage
 
-__all__ = ["CNF"]
+__all__ = ["CNF", "TOYS", "DivergenceFreeField", "HamiltonianField", "Passage", "PlanarField", "toy"]
