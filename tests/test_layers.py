@@ -25,6 +25,7 @@ LEVEL = {
     "symbolic": 2,
     "simulation": 3,
     "ode": 3,
+    "training": 3.5,
     "flows": 4,
     "fokker_planck": 5,
     "testing": 5.5,  # shipped for users: sees everything below fitting, and `cli.verify_command` alone may import it

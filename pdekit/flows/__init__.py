@@ -1,9 +1,20 @@
 """Continuous normalising flows: densities carried along by a velocity field."""
 
 from pdekit.flows.cnf import CNF
+from pdekit.flows.fitting import FlowFit, fit_flow
 from pdekit.flows.planar import PlanarField
 from pdekit.flows.structured import DivergenceFreeField, HamiltonianField
 from pdekit.flows.toys import TOYS, toy
 from pdekit.flows.transport import Passage
 
-__all__ = ["CNF", "TOYS", "DivergenceFreeField", "HamiltonianField", "Passage", "PlanarField", "toy"]
+__all__ = [
+    "CNF",
+    "TOYS",
+    "DivergenceFreeField",
+    "FlowFit",
+    "HamiltonianField",
+    "Passage",
+    "PlanarField",
+    "fit_flow",
+    "toy",
+]

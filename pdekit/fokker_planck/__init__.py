@@ -13,12 +13,12 @@ from pdekit.fokker_planck.monte_carlo import MonteCarlo
 from pdekit.fokker_planck.networks.flow import Flow
 from pdekit.fokker_planck.networks.residual import Residual
 from pdekit.fokker_planck.networks.score import Score
-from pdekit.fokker_planck.networks.training import Training
 from pdekit.fokker_planck.problem import FokkerPlanckProblem
 from pdekit.fokker_planck.proof import Proof
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.tabulated import TabulatedDensity
 from pdekit.fokker_planck.transition import GridTransition
+from pdekit.training import Training
 
 __all__ = [
     "Auto",

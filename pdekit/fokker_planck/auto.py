@@ -14,9 +14,9 @@ from pdekit.fokker_planck.monte_carlo import MonteCarlo
 from pdekit.fokker_planck.networks.paths import additive_noise
 from pdekit.fokker_planck.networks.residual import Residual
 from pdekit.fokker_planck.networks.score import Score
-from pdekit.fokker_planck.networks.training import Progress
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
+from pdekit.training import Progress
 
 _GRID = 3  # dimensions
 _GOOD = 0.05  # relative L2 error

@@ -6,9 +6,9 @@ from typing import Literal, get_args
 import torch
 
 from pdekit.errors import InputError, ModelError
-from pdekit.fokker_planck.networks.training import Training
 from pdekit.nets.activation import check_activation
 from pdekit.nets.conditioners.checks import counts
+from pdekit.training import Training
 
 Network = Literal["mlp", "hollow"]
 NoiseForm = Literal["constant", "diagonal", "cholesky"]

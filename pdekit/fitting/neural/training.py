@@ -23,7 +23,7 @@ from pdekit.fitting.neural.processes import Processes
 from pdekit.fitting.neural.step_check import check_step, settle
 from pdekit.fitting.neural.survey import Survey
 from pdekit.fitting.neural.transitions import Batches, Folds, Rows, Source
-from pdekit.fokker_planck.networks.training import Progress
+from pdekit.training import Progress
 
 # The first layer sees states times one of these: the smaller, the smoother the untrained network.
 _GAINS = (0.25, 0.5, 1.0, 2.0)

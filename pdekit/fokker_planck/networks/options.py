@@ -9,7 +9,7 @@ import torch
 
 from pdekit.errors import InputError
 from pdekit.fokker_planck.method import DensityMethod
-from pdekit.fokker_planck.networks.training import Progress, Training
+from pdekit.training import Progress, Training
 
 _TRAINING = Training()
 _POOR = 0.5  # relative error

@@ -15,8 +15,8 @@ from pdekit.fokker_planck.networks.mixture import MovingMixture
 from pdekit.fokker_planck.networks.noise import AdditiveNoise, definite
 from pdekit.fokker_planck.networks.options import LearningMethod
 from pdekit.fokker_planck.networks.pathwise import Cloud, Snapshot
-from pdekit.fokker_planck.networks.training import train
 from pdekit.nets import MLP, Field, HollowNet, MaskedConditioner
+from pdekit.training import train
 
 Kind = Literal["potential", "mlp", "hollow"]
 

@@ -19,10 +19,10 @@ from pdekit.fokker_planck.networks.morphing import Morphing, morphed
 from pdekit.fokker_planck.networks.options import LearningMethod
 from pdekit.fokker_planck.networks.paths import check_problem
 from pdekit.fokker_planck.networks.residual_flow import ConditionalFlowDensity, trained_flow
-from pdekit.fokker_planck.networks.training import Training
 from pdekit.fokker_planck.normal_laws import normal_mixture
 from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
+from pdekit.training import Training
 
 Family = Literal["mixture", "flow"]
 

@@ -13,9 +13,9 @@ from pdekit.errors import UnsupportedError
 from pdekit.fokker_planck.density import Density, Quadrature
 from pdekit.fokker_planck.networks.backward import Deviation
 from pdekit.fokker_planck.networks.options import LearningMethod
-from pdekit.fokker_planck.networks.training import train
 from pdekit.fokker_planck.statement import Statement
 from pdekit.operators import Dense, fokker_planck_residual
+from pdekit.training import train
 
 _TRANSFORMS = 3
 _ROWS = 20_000

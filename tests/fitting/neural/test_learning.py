@@ -10,7 +10,7 @@ from pdekit.data import Trajectories
 from pdekit.errors import DataError, InputError, NumericalError
 from pdekit.fitting.neural import NetworkSDE, NeuralSDE, TransitionStream, train
 from pdekit.fitting.sparse.library import Library
-from pdekit.fokker_planck.networks.training import Training
+from pdekit.training import Training
 
 _SMALL = {"hidden": (8,), "ensemble": 2, "training": Training(steps=20, batch=128)}
 

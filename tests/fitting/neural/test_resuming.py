@@ -13,7 +13,7 @@ import torch
 
 from pdekit.errors import InputError
 from pdekit.fitting.neural import NeuralSDE, train, training
-from pdekit.fokker_planck.networks.training import Training
+from pdekit.training import Training
 
 _OPTIONS = NeuralSDE(hidden=(4,), ensemble=2, noise="constant", patience=3, training=Training(steps=150, batch=64))
 
@@ -22,7 +22,7 @@ import sys, torch, numpy as np
 torch.set_num_threads(1)
 from pdekit.data import Trajectories
 from pdekit.fitting.neural import NeuralSDE, train, training
-from pdekit.fokker_planck.networks.training import Training
+from pdekit.training import Training
 training._EVERY = 0.0
 checkpoint, out, *ranks = sys.argv[1:]
 x = np.load(out + ".data.npy")

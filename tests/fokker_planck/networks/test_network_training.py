@@ -6,8 +6,8 @@ import torch
 
 from pdekit.errors import DataError, InputError, NumericalError
 from pdekit.fokker_planck.networks import training
-from pdekit.fokker_planck.networks.training import Training, train
 from pdekit.nets import MLP
+from pdekit.training import Training, train
 
 OPTIONS = Training(steps=120, batch=64, rate=1e-2)
 

@@ -1,4 +1,4 @@
-"""The loop that all learned densities share: batches, steps, checkpoints, and an end when it goes wrong."""
+"""The loop that all trained densities share: batches, steps, checkpoints, and an end when it goes wrong."""
 
 import time
 from collections.abc import Callable

@@ -1,0 +1,229 @@
+"""`fit_flow`: maximum likelihood of a flow, judged on samples that it has not seen."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pdekit.errors import DataError, InputError
+from pdekit.flows.cnf import CNF
+from pdekit.flows.transport import Passage
+from pdekit.operators.methods import Exact, Hutchinson
+from pdekit.training import History, Progress, Training, train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Sampler = Callable[[int, int], Any]  # (how many, seed) to samples (n, d)
+
+_FEWEST = 10
+_AT_ONCE = 4096
+_JUDGED = 10_000  # fresh samples, where data come from a sampler
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FlowFit:
+    """A trained flow.
+
+    Attributes:
+        flow: It, with the options that it was judged with.
+        nll: The mean of -log p over held-out samples, in nats.
+        stderr: Its standard error.
+        held_out: -log p of each of them, (n,).
+        evaluations: Evaluations of the field that one of them took, on average.
+        reconstruction_error: How far off the way back and forth was, at most.
+        history: Of the training.
+        seed: Of batches, and of what was held out.
+    """
+
+    flow: CNF
+    nll: float
+    stderr: float
+    held_out: Tensor
+    evaluations: float
+    reconstruction_error: float
+    history: History
+    seed: int
+
+    def plot(self, *, points: int = 120) -> "Figure":
+        """The loss; in the plane the density too, else the spread of -log p over held-out samples."""
+        from pdekit.flows.picture import picture
+
+        return picture(self, points)
+
+    def __repr__(self) -> str:
+        return (
+            f"FlowFit(nll={self.nll:.4f} ± {self.stderr:.4f} nats on {len(self.held_out)} held-out samples, "
+            f"{self.evaluations:.0f} evaluations each, back and forth off by {self.reconstruction_error:.1g}; trained "
+            f"{self.history.seconds:.0f} s)"
+        )
+
+
+def fit_flow(
+    flow: CNF,
+    data: "np.ndarray | Tensor | Sampler",
+    training: Training = Training(steps=2000, batch=512, rate=3e-3),
+    *,
+    context: Tensor | None = None,
+    held_out: float = 0.1,
+    kinetic: float = 0.0,
+    jacobian: float = 0.0,
+    judge: dict[str, Any] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> FlowFit:
+    """Makes samples likely under a flow; its field is changed in place.
+
+    Args:
+        flow: The flow with the options to train with: for speed a loose tolerance, `Fixed(step)`, or `Hutchinson()`.
+            Everything in it that is a module is trained: the field, those of flows in its base, and end times.
+        data: Samples (n, d); or a function of (how many, seed) that makes fresh ones for every step.
+        training: Steps, batch, rate, checkpoint, a limit of seconds.
+        context: What the field is told of each sample, (n, c).
+        held_out: The share of the samples by which the flow is judged; a sampler makes 10,000 fresh ones instead.
+        kinetic: Weight of the mean kinetic energy, see `CNF.passage`.
+        jacobian: Weight of the mean |dv/dx|_F^2.
+        judge: Options to judge with, as for `CNF.changed`; by default the exact trace where the training's is an
+            estimate, a tolerance of 1e-6 (float32: 1e-5), and steps by it.
+        seed: Of batches, and of what is held out.
+        progress: Called with what is done and the share of it.
+
+    Returns:
+        The flow with its figures.
+
+    Raises:
+        InputError: If something does not fit together.
+        DataError: If there are too few samples, or some are not finite.
+        NumericalError: If the training diverges.
+
+    Example:
+        >>> from pdekit.flows import CNF, toy
+        >>> from pdekit.nets import HollowNet
+        >>> base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2), 1.0), 1)
+        >>> flow = CNF(HollowNet(2, time=True, seed=0), base)
+        >>> fit_flow(flow, toy("moons", 500), Training(steps=2, batch=50)).held_out.shape
+        torch.Size([50])
+    """
+    modules = nn.ModuleList(_modules(flow))
+    parameters = [p for p in modules.parameters() if p.requires_grad]
+    if not parameters:
+        raise InputError("Nothing in this flow can be trained: give it a field that is a module with parameters.")
+    dtype, device = parameters[0].dtype, parameters[0].device
+    batches, judged = _data(data, context, training.batch, held_out, flow.event_shape[0], seed, dtype, device)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        x, given = batches(generator)
+        now = flow if given is None else flow.given(given)
+        found = now.passage(x, kinetic=kinetic > 0, jacobian=Hutchinson() if jacobian > 0 else None)
+        value = -(now.base.log_prob(found.start) + found.log_volume).mean()
+        if found.kinetic is not None:
+            value = value + kinetic * found.kinetic.mean()
+        if found.jacobian is not None:
+            value = value + jacobian * found.jacobian.mean()
+        return value
+
+    key = f"{flow!r}; {kinetic}, {jacobian}, {held_out}, {seed}"
+    history = train(modules, loss, training, seed=seed, what="the flow", progress=progress, key=key)
+    return _judged(_for_judging(flow, judge, dtype), *judged, history, seed)
+
+
+def _modules(flow: CNF) -> Iterator[nn.Module]:
+    """Everything that is trained: of flows in the base as well."""
+    if isinstance(flow.field, nn.Module):
+        yield flow.field
+    ends = [t for t in flow.times if isinstance(t, Tensor) and t.requires_grad]
+    if ends:
+        yield nn.ParameterList(t if isinstance(t, nn.Parameter) else _refused(t) for t in ends)
+    if isinstance(flow.base, CNF):
+        yield from _modules(flow.base)
+
+
+def _refused(t: Tensor) -> nn.Parameter:
+    raise InputError("A time that is to be trained must be a torch.nn.Parameter, as it is changed in place.")
+
+
+def _data(
+    data: Any,
+    context: Tensor | None,
+    batch: int,
+    held_out: float,
+    dim: int,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Callable[[torch.Generator], tuple[Tensor, Tensor | None]], tuple[Tensor, Tensor | None]]:
+    """Batches from a generator, and what the flow is judged by."""
+    if callable(data):
+        if context is not None:
+            raise InputError("A sampler makes no contexts; give samples (n, d) along with context= (n, c).")
+
+        def made(count: int, number: int) -> Tensor:
+            return _checked(data(count, number), dim).to(device, dtype)
+
+        fresh = lambda generator: (made(batch, int(generator.initial_seed())), None)  # noqa: E731
+        return fresh, (made(_JUDGED, 2**62 + seed), None)
+    x = _checked(data, dim).to(device, dtype)
+    if not 0.0 < held_out < 1.0:
+        raise InputError(f"held_out must be a share between 0 and 1, got {held_out!r}.")
+    count = round(held_out * len(x))
+    if count < _FEWEST or len(x) - count < _FEWEST:
+        raise DataError(f"Of {len(x)} samples {count} would be held out; at least {_FEWEST} are needed on either side.")
+    if context is not None and len(context) != len(x):
+        raise InputError(f"context must have a row for each of {len(x)} samples, got {len(context)}.")
+    given = None if context is None else context.to(device, dtype)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(device)
+    out, kept = order[:count], order[count:]
+
+    def drawn(generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        some = kept[torch.randint(len(kept), (min(batch, len(kept)),), generator=generator, device=device)]
+        return x[some], None if given is None else given[some]
+
+    return drawn, (x[out], None if given is None else given[out])
+
+
+def _checked(data: Any, dim: int) -> Tensor:
+    x = torch.as_tensor(data)
+    if x.ndim != 2 or x.shape[1] != dim or not x.is_floating_point():
+        raise InputError(f"data must be numbers (n, {dim}), got {x.dtype} of shape {tuple(x.shape)}.")
+    bad = int((~torch.isfinite(x)).any(1).sum())
+    if bad:
+        raise DataError(f"{bad} of {len(x)} samples are not finite; leave them out.")
+    return x
+
+
+def _for_judging(flow: CNF, judge: dict[str, Any] | None, dtype: torch.dtype) -> CNF:
+    from pdekit.ode.control import StepControl
+
+    rtol = 1e-6 if dtype == torch.float64 else 1e-5
+    own = {"rtol": rtol, "atol": rtol, "control": StepControl()}
+    exact = {"trace": Exact()} if isinstance(flow.trace, Hutchinson) else {}
+    base = {"base": _for_judging(flow.base, judge, dtype)} if isinstance(flow.base, CNF) else {}
+    return flow.changed(**{**own, **exact, **base, **(judge or {})})
+
+
+def _judged(flow: CNF, x: Tensor, context: Tensor | None, history: History, seed: int) -> FlowFit:
+    values, evaluations, off = [], 0.0, 0.0
+    with torch.no_grad():
+        for part, given in zip(x.split(_AT_ONCE), (x if context is None else context).split(_AT_ONCE), strict=True):
+            now = flow if context is None else flow.given(given)
+            found: Passage = now.passage(part)
+            values.append(-(now.base.log_prob(found.start) + found.log_volume))
+            evaluations += found.evaluations * len(part) / len(x)
+            off = max(off, found.reconstruction_error)
+    held = torch.cat(values)
+    return FlowFit(
+        flow=flow,
+        nll=float(held.mean()),
+        stderr=float(held.std() / len(held) ** 0.5),
+        held_out=held,
+        evaluations=evaluations,
+        reconstruction_error=off,
+        history=history,
+        seed=seed,
+    )
+
+
+__all__ = ["FlowFit", "fit_flow"]
