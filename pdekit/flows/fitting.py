@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Sampler = Callable[[int, int], Any]  # (how many, seed) to samples (n, d)
 
+_TRAINING = Training(steps=2000, batch=512, rate=3e-3)
 _FEWEST = 10
 _AT_ONCE = 4096
 _JUDGED = 10_000  # fresh samples, where data come from a sampler
@@ -65,7 +66,7 @@ class FlowFit:
 def fit_flow(
     flow: CNF,
     data: "np.ndarray | Tensor | Sampler",
-    training: Training = Training(steps=2000, batch=512, rate=3e-3),
+    training: Training = _TRAINING,
     *,
     context: Tensor | None = None,
     held_out: float = 0.1,

@@ -60,9 +60,10 @@ def choose_several(
             "drift has no derivatives. Give every state noise of its own."
         )
     if len(able) == 1 or (free is not None and not bool(free.any())):
-        name, build = list(able.items())[-1]
+        # Kessler's covariance may fail to be positive: it is not taken unseen.
+        name = "Shoji-Ozaki" if "Shoji-Ozaki" in able else next(iter(able))
         why = f"{name} alone has a density for this model" if len(able) == 1 else "nothing is estimated"
-        return _because(build(model, pairs), why)
+        return _because(able[name](model, pairs), why)
     try:
         steps = FineSteps(model, pairs, theta, seed, free)
     except NumericalError as error:

@@ -117,7 +117,10 @@ def _standard_errors(moments: Moments, limit: Limit) -> tuple[np.ndarray, np.nda
     before = np.diagonal(moments.second, axis1=1, axis2=2)
     after = np.diagonal(limit.tensor, axis1=1, axis2=2)
     diffusion = moments.tensor.stderr[:, : moments.steps.dim] * after / before / np.sqrt(2.0 * after)
-    return np.maximum(moments.drift.stderr, 1e-300), np.maximum(diffusion, 1e-300)
+    # A mean over a step is a drift times (1 - e^(-kappa dt)) / (kappa dt); going back enlarges errors as well.
+    fade = np.maximum(moments.pull * moments.steps.step[0], 1e-12)
+    enlarged = fade / -np.expm1(-fade) if limit.tensor is not moments.second else 1.0
+    return np.maximum(moments.drift.stderr * enlarged, 1e-300), np.maximum(diffusion, 1e-300)
 
 
 def _check(options: KramersMoyal, data: Trajectories) -> None:

@@ -15,10 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pdekit.fitting.densities.cubature import MOST_SUBSTEPS, normal_moments
+from pdekit.fitting.densities.cubature import normal_moments
 from pdekit.fitting.neural.member import Member
 from pdekit.fitting.neural.transitions import Rows, Source
 
+MOST_SUBSTEPS = 16
 # Numbers: in ends that are kept, and in what is worked on at once.
 _REMEMBERED, _AT_ONCE = 20_000_000, 20_000_000
 
@@ -38,7 +39,7 @@ class Prediction(NamedTuple):
 
 
 def predict(member: Member, rows: Rows, substeps: int) -> Prediction:
-    """The moments after each step, by the midpoint rule over so many substeps."""
+    """The moments after each step, integrated over so many substeps; NaN where these are too long."""
     dim = member.dim
     at_once = max(1, _AT_ONCE // (2 * dim * max(dim * dim, member.columns)))
     parts = [_predict(member, rows.at(slice(k, k + at_once)), substeps) for k in range(0, max(1, len(rows)), at_once)]
@@ -52,7 +53,9 @@ def _predict(member: Member, rows: Rows, substeps: int) -> Prediction:
 
     with torch.no_grad():
         mean, covariance = normal_moments(rates, rows.t, rows.x0, rows.dt, substeps)
-        return Prediction(mean, torch.linalg.cholesky_ex(covariance)[0], *member.fields(rows.t, rows.x0))
+        root, info = torch.linalg.cholesky_ex(covariance)
+        root = torch.where((info == 0)[:, None, None], root, torch.nan)
+        return Prediction(mean, root, *member.fields(rows.t, rows.x0))
 
 
 def euler_ends(member: Member, rows: Rows, substeps: int) -> Rows:

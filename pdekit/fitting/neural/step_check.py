@@ -15,6 +15,7 @@ from pdekit.fitting.neural.transitions import Rows
 _TOLERATED, _AGREED = 0.5, 0.25
 _MOST_TURNS = 8
 _STILL = 0.1
+_LOST = 0.01  # of the rows may be too long for their substeps
 
 
 class StepCheck(NamedTuple):
@@ -65,6 +66,8 @@ def check_step(member: Member, found: Found, sample: Rows) -> StepCheck:
 
 def _size(parts: tuple[Tensor, ...], errors: tuple[Tensor, Tensor]) -> float:
     """The root mean square over states, relative to that of the standard errors; of the worst state and coefficient."""
+    if float(torch.stack([~torch.isfinite(part) for part in parts]).any(-1).double().mean()) > _LOST:
+        return float("inf")
     ratios = [
         (part.square().nanmean(0) / error.square().mean(0).clamp_min(1e-300)).amax()
         for part, error in zip(parts, errors, strict=True)

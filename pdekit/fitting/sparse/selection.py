@@ -163,15 +163,18 @@ class _Run:
             ConvergenceError: If the search could not go on from it.
         """
         constant = np.array([not e.free_symbols for e in self._noise.expressions])
-        if self._data.dim > 1 or not constant.any() or not (self._drift.autonomous and self._noise.autonomous):
-            raise ConvergenceError(
-                "The best combination of the noise's candidates nearly vanishes at an observation, beyond rounding, so "
-                "that nothing can be weighed there. The steps may be too long; use fewer candidates, such as "
-                "SparseSDE(diffusion=Library.polynomial(0)) for constant noise."
-            ) from cause
-        terms = self._noise.only(constant)
-        found = FineSearch(self._options, self._steps, self._drift, terms, seed=self._seed, progress=self._progress)
-        return found.euler()
+        if self._data.dim == 1 and constant.any() and self._drift.autonomous and self._noise.autonomous:
+            terms, options = self._noise.only(constant), self._options
+            fine = FineSearch(options, self._steps, self._drift, terms, seed=self._seed, progress=self._progress)
+            try:
+                return fine.euler()
+            except np.linalg.LinAlgError as again:
+                cause = again
+        raise ConvergenceError(
+            "The best combination of the noise's candidates nearly vanishes at an observation, beyond rounding, so "
+            "that nothing can be weighed there. The steps may be too long; use fewer candidates, such as "
+            "SparseSDE(diffusion=Library.polynomial(0)) for constant noise."
+        ) from cause
 
     def _at_coarse_steps(self, found: Selection) -> CoarseSelection:
         (noise,) = found.noise or (None,)

@@ -103,3 +103,11 @@ def test_a_model_that_nothing_serves_is_refused(model):
     sde = model(["abs(y)", "-x"], ["0", "1"], {}, state=["x", "y"])
     with pytest.raises(UnsupportedError, match="No transition density"):
         choose_several(sde, steps(2, 10, 0.1), torch.zeros(0, dtype=torch.float64))
+
+
+def test_with_everything_held_no_density_is_taken_that_may_fail(model):
+    held = model(["a*x - x**3 + y", "-y - x"], ["s*sqrt(1 + x**2)", "s"], {"a": None, "s": (0, None)}, state=["x", "y"])
+    data, theta = steps(2, 300, 0.5), held.theta({"a": 1.0, "s": 0.5})
+    density, reason = choose_several(held, data, theta, free=torch.zeros(2, dtype=torch.bool))
+    assert reason == "nothing is estimated"
+    assert bool(torch.isfinite(density.log_density(theta)).all())
