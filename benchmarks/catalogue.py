@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-NAMES = ("fitting", "fokker_planck", "ode", "operators")
+NAMES = ("fitting", "flows", "fokker_planck", "ode", "operators")
 
 
 def benchmark(name: str) -> ModuleType:

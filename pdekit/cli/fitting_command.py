@@ -11,7 +11,7 @@ from pdekit.cli.progress import Bar, progress_bar
 from pdekit.cli.reading import check_file, read_series, read_snapshots
 from pdekit.cli.screen import intervals_table, screen_width, wrapped
 from pdekit.cli.stating import Statement, check_names
-from pdekit.cli.ways import LEARNERS, check_method, learner, observation
+from pdekit.cli.ways import LEARNERS, check_method, check_training, learner, observation
 from pdekit.errors import ConvergenceError, InputError
 
 if TYPE_CHECKING:
@@ -119,6 +119,20 @@ def fit_series(
     noise_term: Annotated[
         Texts, typer.Option(metavar="FORMULA", help="A candidate of g^2, for sparse.", rich_help_panel=_SEARCH)
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of the training, for neural (default 4000).", rich_help_panel=_SEARCH),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="End the training at the next round after this time, for neural.", rich_help_panel=_SEARCH),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Keep the training here, for neural: go on from it.", rich_help_panel=_SEARCH
+        ),
+    ] = None,
     observed: Annotated[
         Texts,
         typer.Option(metavar="NAMES", help="The states that the columns are, if not all: x,y.", rich_help_panel=_MODEL),
@@ -175,7 +189,9 @@ def fit_series(
     limits = dict.fromkeys(name_list(positive), (0.0, None)) | intervals(bounds, "--bounds")
     stated = bool(model or drift or diffusion)
     check_method(method, stated=stated)
-    way = None if stated else learner(method, tuple(term or ()), tuple(noise_term or ()))
+    training = {"steps": steps, "seconds": seconds, "checkpoint": checkpoint}
+    way = None if stated else learner(method, tuple(term or ()), tuple(noise_term or ()), training)
+    check_training(method, training)
     if stated and (term or noise_term):
         raise InputError("--term and --noise-term belong to --method sparse, which takes no model.")
     _check_alone(way, start=start, fix=fix, observed=observed, measurement_noise=measurement_noise)

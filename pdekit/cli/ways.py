@@ -1,5 +1,6 @@
 """Which way of fitting `--method` names: a likelihood, a search for terms, or learned functions."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from pdekit.errors import InputError
@@ -35,7 +36,20 @@ def check_method(method: str, *, stated: bool) -> None:
         )
 
 
-def learner(method: str, terms: tuple[str, ...], noise_terms: tuple[str, ...]) -> Any:
+def check_training(method: str, training: dict[str, Any]) -> None:
+    """Refuses flags of a training where nothing is trained.
+
+    Raises:
+        InputError: See above.
+    """
+    for name, value in training.items():
+        if value is not None and method != "neural":
+            raise InputError(f"--{name} belongs to --method neural, not to {method}.")
+
+
+def learner(
+    method: str, terms: tuple[str, ...], noise_terms: tuple[str, ...], training: dict[str, Any] | None = None
+) -> Any:
     """The options object of a way that needs no model; "auto" looks for a formula, "snapshots" matches functions.
 
     Raises:
@@ -48,7 +62,10 @@ def learner(method: str, terms: tuple[str, ...], noise_terms: tuple[str, ...]) -
         return SparseSDE(drift=drift, diffusion=noise)
     if terms or noise_terms:
         raise InputError(f"--term and --noise-term belong to --method sparse, not to {method}.")
-    return {"km": KramersMoyal, "neural": NeuralSDE, "snapshots": SnapshotMatching}[method]()
+    if method == "neural":
+        given = {name: value for name, value in (training or {}).items() if value is not None}
+        return NeuralSDE(training=replace(NeuralSDE().training, **given)) if given else NeuralSDE()
+    return {"km": KramersMoyal, "snapshots": SnapshotMatching}[method]()
 
 
 def observation(observed: tuple[str, ...], noise: list[str]) -> "Observation | None":

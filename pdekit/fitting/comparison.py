@@ -1,5 +1,6 @@
 """Which of several fits predicts best: all fitted to the first part of the data and judged on the rest."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,7 +111,7 @@ class Comparison:
             "transitions): the mean log-density of one, and how far behind the best, both in nats. A gap of less than "
             "two standard errors tells nothing."
         )
-        routes = {e.name: e.fit.route.split(",")[0] for e in self.entries if e.fit is not None}
+        routes = {e.name: re.split(r"[(:,]", e.fit.route)[0].strip() for e in self.entries if e.fit is not None}
         if len(set(routes.values())) > 1:
             told = "; ".join(f"{name}: {route}" for name, route in routes.items())
             note += f" Densities differ in how right they are at these steps: {told}."

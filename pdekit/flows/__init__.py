@@ -1,5 +1,6 @@
 """Continuous normalising flows: densities carried along by a velocity field."""
 
+from pdekit.flows.block import ODEBlock
 from pdekit.flows.cnf import CNF
 from pdekit.flows.fitting import FlowFit, fit_flow
 from pdekit.flows.planar import PlanarField
@@ -13,6 +14,7 @@ __all__ = [
     "DivergenceFreeField",
     "FlowFit",
     "HamiltonianField",
+    "ODEBlock",
     "Passage",
     "PlanarField",
     "fit_flow",

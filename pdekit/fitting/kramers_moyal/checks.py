@@ -39,11 +39,13 @@ class Residuals:
         values: (N, d).
         spread: Those standard deviations, (N, d), in units of the states.
         path: (N,).
+        expected: Correlations between states that the fit itself makes within a step, (d, d).
     """
 
     values: np.ndarray
     spread: np.ndarray
     path: np.ndarray
+    expected: np.ndarray
 
     def products(self, lag: int) -> np.ndarray:
         """Of residuals `lag` apart on one path, (n, d)."""
@@ -95,14 +97,17 @@ def _residuals(
     root = np.sqrt(steps.dt)[:, None]
     spread = spreads(u).exp().numpy() * root
     values = (steps.du - means(u).numpy() * root**2) / spread
-    return Residuals(values, spread * scale, steps.path)
+    sizes = np.sqrt(variance)
+    within = tensor / (sizes[:, :, None] * sizes[:, None, :])  # what the drift and the noise correlate within a step
+    return Residuals(values, spread * scale, steps.path, np.einsum("c,cij->ij", design.share, within))
 
 
 def _how(options: KramersMoyal, data: Trajectories, found: Moments, scale: np.ndarray) -> list[tuple[str, str]]:
     steps, names = found.steps, data.names
     over = "one step" if steps.lag == 1 else f"{steps.lag} steps, overlapping"
     unit = f"{steps.step[0]:.4g} {data.time_unit}"
-    out = [("increments", f"{len(steps):,} over {over} ({unit} on average)")]
+    gaps = f"; {steps.left_out:,} over gaps left out" if steps.left_out else ""
+    out = [("increments", f"{len(steps):,} over {over} ({unit} on average){gaps}")]
     if options.estimator == "bins":
         per_axis = round(len(found.design.nodes) ** (1.0 / data.dim))
         out.append(
@@ -252,7 +257,7 @@ def _correlated(data: Trajectories, residuals: Residuals) -> list[Flag]:
     r, flags = residuals.values, []
     for i in range(data.dim):
         for j in range(i):
-            correlation = float(np.corrcoef(r[:, i], r[:, j])[0, 1])
+            correlation = float(np.corrcoef(r[:, i], r[:, j])[0, 1] - residuals.expected[i, j])
             if abs(correlation) > max(_SURE / math.sqrt(len(r)), _LARGE_CORRELATION):
                 names = f"{data.names[j]} and {data.names[i]}"
                 detail = f"The noises of {names} are correlated by {correlation:+.2f}; diagonal noise leaves that out."

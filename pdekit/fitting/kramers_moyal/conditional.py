@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pdekit.errors import DataError
 from pdekit.fitting.kramers_moyal.design import Design
 from pdekit.fitting.kramers_moyal.lattice import Lattice
 from pdekit.fitting.kramers_moyal.options import KramersMoyal
@@ -24,6 +25,7 @@ _STEPS_APART, _NOT_ABOVE = 1.5, 0.4
 _DEGREES, _DEGREES_ABOVE = (1, 3), (1,)
 _DEGREES_EVERYWHERE = (0, 1, 2, 3)
 _ROUGH = 0.5  # for the first guess
+_QUIET = 1e-12  # share of the squared increments that is rounding
 # How far a local polynomial for D may depart from the local mean, which is positive, as a factor.
 _FACTOR = 20.0
 # ... and that, from its average over the data.
@@ -90,6 +92,12 @@ def _first_guess(design: Design, sums: Sums, rough: Candidate) -> tuple[np.ndarr
     weights = np.repeat(number, residual.shape[1], 1)
     guess = regress(design, replace(rough, degree=0), weights, residual, hold_out=False).values
     average = residual.sum(0)[:dim] / number.sum()
+    quiet = np.flatnonzero(~(average > _QUIET * sums.second.sum(0)[:dim] / number.sum()))
+    if len(quiet):
+        raise DataError(
+            f"The increments of state {int(quiet[0]) + 1} have no noise: a smooth drift explains them to rounding, so "
+            "that there is nothing stochastic to find. Is the series computed or interpolated?"
+        )
     guess[:, :dim] = np.clip(guess[:, :dim], average / _RANGE, average * _RANGE)
     at_rows = np.exp(design.at_rows(np.log(guess[None, :, :dim])))
     return guess, np.clip(at_rows, average / _RANGE, average * _RANGE)

@@ -9,6 +9,7 @@ from pdekit.data import Trajectories
 from pdekit.errors import DataError
 
 FOLDS = 5
+_GAP = 10.0  # times the typical step
 _BLOCKS = 10  # of each fold: with every fold all over the record, a slow change doesn't pass for an error of the fit
 
 
@@ -23,6 +24,7 @@ class Steps:
         fold: The fold that each belongs to, (N,).
         path: The index of its path, (N,).
         lag: Over how many steps they go.
+        left_out: How many increments over gaps were left out: they say nothing of the limit of short steps.
     """
 
     u: np.ndarray
@@ -31,6 +33,7 @@ class Steps:
     fold: np.ndarray
     path: np.ndarray
     lag: int
+    left_out: int = 0
 
     @classmethod
     def of(cls, data: Trajectories, lag: int, centre: np.ndarray, scale: np.ndarray) -> "Steps":
@@ -49,11 +52,12 @@ class Steps:
                 path.append(np.full(len(time) - lag, k))
         if not u:
             raise DataError(f"No path has more than {lag} steps, as the lag {lag} needs. Use smaller lags.")
-        count = sum(map(len, u))
-        blocks = min(FOLDS * _BLOCKS, count)
-        fold = np.arange(count) * blocks // count % FOLDS
         u, dt, du, path = map(np.concatenate, (u, dt, du, path))
-        return cls(u, dt, du, fold, path, lag)
+        kept = dt <= _GAP * np.median(dt)
+        u, dt, du, path = (array[kept] for array in (u, dt, du, path))
+        blocks = min(FOLDS * _BLOCKS, len(dt))
+        fold = np.arange(len(dt)) * blocks // len(dt) % FOLDS
+        return cls(u, dt, du, fold, path, lag, int((~kept).sum()))
 
     def __len__(self) -> int:
         return len(self.dt)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from pdekit.fitting.neural.member import NOISE_RANGE, Member
+from pdekit.fitting.neural.moments import predict
 from pdekit.fitting.neural.network_sde import NeuralHistory
 from pdekit.fitting.neural.options import NeuralSDE
 from pdekit.fitting.neural.survey import Survey
@@ -12,6 +13,7 @@ from pdekit.report import Flag
 
 _FEW = 5000
 _EDGE = 0.01
+_SUBSTEPS = 4  # of the moments by which increments are standardised
 _CORRELATED = 4.0  # standard errors
 _COARSE = 8  # substeps
 
@@ -122,9 +124,12 @@ def _correlation(options: NeuralSDE, members: list[Member], seen: Survey) -> Fla
     rows, d = seen.sample, len(seen.units.centre)
     if options.noise == "cholesky" or d == 1:
         return None
-    with torch.no_grad():
-        f, log_noise, _ = members[0].coefficients(rows.t, rows.x0)
-        white = (rows.x1 - rows.x0 - f * rows.dt) / rows.dt.sqrt() * torch.exp(-log_noise)
+    # A drift correlates the states within a step as well, which the moments of the step know.
+    law = predict(members[0], rows, _SUBSTEPS)
+    white = torch.linalg.solve_triangular(law.root, (rows.x1 - law.mean)[..., None], upper=False)[..., 0]
+    white = white[torch.isfinite(white).all(-1)]
+    if len(white) < 2:
+        return None
     white = white / white.square().mean(0).sqrt()
     correlation = torch.triu(white.mT @ white / len(white), 1)
     worst = float(correlation.abs().max())

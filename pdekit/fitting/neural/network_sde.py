@@ -86,7 +86,9 @@ class NetworkSDE(LearnedSDE):
     @property
     def effective(self) -> float:
         """How many directions in drift and noise the data determine, together."""
-        return float(np.mean([float(f.drift.effective.sum() + f.noise.effective.sum()) for f in self.found]))
+        own = [float(f.drift.effective.sum() + f.noise.effective.sum()) for f in self.found]
+        mixing = [float(getattr(member, "mixing_effective", 0.0)) for member in self.members]
+        return float(np.mean(own) + np.mean(mixing))
 
     def _flat(self, t: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         if x.shape[-1:] != (self.dim,):

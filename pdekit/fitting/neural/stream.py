@@ -1,5 +1,6 @@
 """Transitions read from disk piece by piece: data larger than memory."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class _Block:
 
 
 class TransitionStream:
-    """Observed transitions in files, for `pk.fit(pk.NeuralSDE(...), stream)`.
+    """Observed transitions in files, for `pdekit.fitting.neural.train(pk.NeuralSDE(...), stream)`.
 
     Only the observations at which pieces begin, and a few pieces, are in memory. Rows must be sorted by path, and by
     time within a path; a row in which a value is missing interrupts its path. Made by `from_npy` or `from_parquet`.
@@ -54,6 +55,8 @@ class TransitionStream:
         names: Of the states.
         counts: Transitions in each piece.
         time_unit: The unit of the times.
+        parts: Into how many unbroken parts paths and missing values cut the record; more than there should be says
+            that times are not sorted.
     """
 
     def __init__(
@@ -71,8 +74,14 @@ class TransitionStream:
         self._read = lru_cache(maxsize=_MOST_DISTINCT)(read)
         heads = [read(k).head() for k in range(blocks)]
         self._next = [*heads[1:], None]
-        counts = []
+        counts, digest, whole = [], hashlib.blake2b(digest_size=16), 0
         for k in range(blocks):
+            block = self._read(k)
+            if np.isinf(block.x).any():
+                raise DataError(f"{where}: piece {k + 1} holds infinite values. Leave them out, or mark them as NaN.")
+            for array in (block.t, block.x, block.path):
+                digest.update(np.ascontiguousarray(array).tobytes())
+            whole += int((np.isfinite(block.t) & np.isfinite(block.x).all(1)).sum())
             block = self._extended(k)
             at = block.starts(back_is_new=self._back_is_new)
             backward = at[block.t[at + 1] <= block.t[at]]
@@ -89,6 +98,7 @@ class TransitionStream:
         self._numbers = [k for k in range(blocks) if counts[k]]
         self.counts = tuple(counts[k] for k in self._numbers)
         self._before = np.concatenate([[0], np.cumsum(self.counts)])
+        self._digest, self.parts = digest.hexdigest(), whole - sum(self.counts)
 
     @classmethod
     def from_npy(
@@ -161,6 +171,8 @@ class TransitionStream:
 
         files = _parquet_files(path)
         states = [columns] if isinstance(columns, str) else list(columns)
+        if not states or len({*states, time}) <= len(states):
+            raise InputError(f"columns must be different columns other than the time, at least one, got {columns!r}.")
         wanted = [time, *states, *([id] if id is not None else [])]
         handles: list[Any] = []
         for file in files:
@@ -212,9 +224,8 @@ class TransitionStream:
 
     def identity(self) -> str:
         """A text that tells these data from others; see `Source`."""
-        ends = [self.piece(k) for k in (0, len(self.counts) - 1)]
-        sums = [float(v.sum()) for rows in ends for v in (rows.t, rows.x0, rows.x1)]
-        return f"{len(self)} transitions of {', '.join(self.names)}; sums {', '.join(f'{s:.17g}' for s in sums)}"
+        names = ", ".join(self.names)
+        return f"{len(self)} transitions of {names} in {len(self.counts)} pieces; digest {self._digest}"
 
     @property
     def dim(self) -> int:
@@ -226,7 +237,8 @@ class TransitionStream:
         return sum(self.counts)
 
     def __repr__(self) -> str:
-        return f"TransitionStream({self._where}: {len(self):,} transitions of {', '.join(self.names)})"
+        told = f"{len(self):,} transitions of {', '.join(self.names)} in {self.parts:,} unbroken part(s)"
+        return f"TransitionStream({self._where}: {told})"
 
 
 def _several(given: PathLike | Sequence[PathLike]) -> list[Path]:
@@ -240,7 +252,10 @@ def _mapped(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path.name} can't be read as a .npy file: {error}") from None
+        told = f": {error}" if isinstance(error, OSError) else ", as np.save makes them"
+        raise DataError(f"{path.name} can't be read as a .npy file{told}.") from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path.name} is an archive of arrays; a .npy file with one array was expected.")
     if array.dtype.kind not in "fiu" or not len(array.shape) or not len(array):
         raise DataError(f"{path.name} must hold numbers, got {array.dtype} of shape {array.shape}.")
     return array

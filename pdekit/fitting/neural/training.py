@@ -132,6 +132,8 @@ class Trainer:
                 self._start(k)
             while not self.at.finished:
                 self._round()
+                if self._late():  # what is kept is not finished: a call with more time goes on from it
+                    break
         except KeyboardInterrupt:
             if self._whole:
                 self._keep()
@@ -193,7 +195,7 @@ class Trainer:
                 self.members[role] = [copy.deepcopy(m) for m in self.members["candidate"]]
             self.turned = [self._turned(m) for m in self.members["reference"]]
         over = at.round - at.top >= self.options.patience or self._hopeless()
-        at.finished = over or at.round * self.length >= self.options.training.steps or self._late()
+        at.finished = over or at.round * self.length >= self.options.training.steps
         at.round, at.member, at.losses, self._whole = at.round + 1, 0, [], True
         self._keep_sometimes()
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import sympy
 from sympy import Symbol
 
 from pdekit.data import Pairs, Trajectories
@@ -27,6 +28,7 @@ from pdekit.threads import one_thread
 # What the step's error may move a coefficient by, in standard errors.
 LARGEST_BIAS = 0.25
 # States whose increments are one another's combinations to this share of their variance are one state.
+_FAR = 20.0  # standard deviations
 _SAME = 1e-10
 # Where the expansion in dt holds, its second order is not this much less likely than its first.
 _BREAKDOWN = 10.0
@@ -85,6 +87,7 @@ class _Run:
         self._noise = Terms(noise.bind(names, time), states, clock)
         self._check_size()
         _check_states(self._pairs, names)
+        _check_place(self._pairs, (self._drift, self._noise))
         self._drift = self._usable(self._drift, "drift")
         self._noise = self._usable(self._noise, "diffusion")
 
@@ -276,6 +279,19 @@ class _Run:
             notes=tuple(notes),
             seed=self._seed,
         )
+
+
+def _check_place(pairs: Pairs, libraries: Sequence[Terms]) -> None:
+    """Raises DataError naming a state so far from zero that its powers are as good as the same."""
+    mean, spread = pairs.x0.mean(0).abs(), pairs.x0.std(0)
+    for i, state in enumerate(libraries[0].state):
+        curved = any(e.is_polynomial(state) and sympy.diff(e, state, 2) != 0 for t in libraries for e in t.expressions)
+        if curved and float(mean[i]) > _FAR * float(spread[i]):
+            raise DataError(
+                f"{state} lies far from zero (mean {float(pairs.x0[:, i].mean()):.5g}, standard deviation "
+                f"{float(spread[i]):.3g}), where its powers can hardly be told apart. Subtract a typical value, or take "
+                "terms of degree one: SparseSDE(drift=Library.polynomial(1), diffusion=Library.polynomial(0))."
+            )
 
 
 def _check_states(pairs: Pairs, names: Sequence[str]) -> None:

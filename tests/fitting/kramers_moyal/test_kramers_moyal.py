@@ -353,3 +353,38 @@ def test_data_that_cannot_be_served_are_refused():
         estimate(KramersMoyal(bandwidth=(1, 2, 3)), walk(2))
     with pytest.raises(InputError, match=r"shape \(\*batch, 2\)"):
         estimate(KramersMoyal(bandwidth=1.0, degree=0), walk(2)).drift(0.0, torch.zeros(3, 1))
+
+
+def test_a_drift_that_turns_does_not_correlate_the_noise():
+    """Independent noises; within a step of a tenth of a turn the drift correlates what is seen of them."""
+    rng, x, h = np.random.default_rng(0), np.zeros(2), 0.005
+    rows = []
+    for k in range(4000 * 20):
+        x = x + h * np.array([-x[0] - 2 * x[1], 2 * x[0] - x[1] - x[1] ** 3])
+        x = x + np.sqrt(h) * np.array([0.3, 0.5]) * rng.standard_normal(2)
+        if k % 20 == 0:
+            rows.append(x)
+    data = Trajectories.from_arrays(np.arange(4000) * 0.1, np.array(rows), names=["x", "y"])
+    assert "Noise is not diagonal" not in [flag.title for flag in estimate(KramersMoyal(), data).flags]
+
+
+def test_one_long_gap_among_short_steps_changes_nothing():
+    rng = np.random.default_rng(0)
+    x = np.zeros(6000)
+    for k in range(1, 6000):
+        x[k] = 0.95 * x[k - 1] + 0.1 * rng.standard_normal()
+    kept = np.r_[0:1500, 4500:6000]
+    whole, gap = (
+        estimate(KramersMoyal(bandwidth=float("inf"), degree=1), Trajectories.from_arrays(0.05 * k, x[k]))
+        for k in (np.r_[0:1500], kept)
+    )
+    at = torch.tensor([[0.3]], dtype=torch.float64)
+    assert float((gap.noise(0.0, at) / whole.noise(0.0, at) - 1).abs()) < 0.05
+    assert any("1 over gaps left out" in text for _, text in gap.details)
+    assert not [flag for flag in gap.flags if flag.severity == "serious"]
+
+
+def test_a_series_without_noise_is_refused():
+    t = np.arange(3000) * 0.05
+    with pytest.raises(DataError, match="no noise"):
+        estimate(KramersMoyal(), Trajectories.from_arrays(t, t))

@@ -95,3 +95,34 @@ def test_what_is_wrong_is_said(tmp_path):
         TransitionStream.from_npy(tmp_path / "t.npy", tmp_path / "x.npy")
     with pytest.raises(InputError, match="names"):
         TransitionStream.from_npy(tmp_path / "t.npy", tmp_path / "t.npy", names=["a", "b"])
+
+
+def test_data_that_were_changed_anywhere_are_others(tmp_path):
+    times, states = _paths()
+    table = {"t": times[0], "x": states[0][:, 0].copy()}
+    found = []
+    for change in (0.0, 1e-9):
+        table["x"][350] += change
+        pq.write_table(pa.table(table), tmp_path / "a.parquet", row_group_size=100)
+        found.append(TransitionStream.from_parquet(tmp_path / "a.parquet", time="t", columns="x").identity())
+    assert found[0] != found[1]
+
+
+def test_what_makes_no_stream_is_refused(tmp_path):
+    times, states = _paths()
+    np.savez(tmp_path / "a.npz", x=states[0])
+    np.save(tmp_path / "t.npy", times[0])
+    (tmp_path / "a.csv").write_text("t,x\n0,1\n")
+    pq.write_table(pa.table({"t": times[0], "x": states[0][:, 0]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="archive"):
+        TransitionStream.from_npy(tmp_path / "t.npy", tmp_path / "a.npz")
+    with pytest.raises(DataError, match="can't be read as a .npy file, as np.save"):
+        TransitionStream.from_npy(tmp_path / "t.npy", tmp_path / "a.csv")
+    for columns in ([], ["x", "x"], ["t"]):
+        with pytest.raises(InputError, match="columns"):
+            TransitionStream.from_parquet(tmp_path / "a.parquet", time="t", columns=columns)
+    infinite = states[0].copy()
+    infinite[5, 0] = np.inf
+    np.save(tmp_path / "x.npy", infinite)
+    with pytest.raises(DataError, match="infinite"):
+        TransitionStream.from_npy(tmp_path / "t.npy", tmp_path / "x.npy")

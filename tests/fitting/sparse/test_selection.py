@@ -227,3 +227,12 @@ def test_snapshots_are_refused():
     nothing: Any = []
     with pytest.raises(InputError, match="needs Trajectories, got list"):
         search(SparseSDE(), nothing)
+
+
+def test_states_far_from_zero_are_refused_by_name(double_well):
+    data = double_well(n=3000, seed=1)
+    far = Trajectories.from_arrays(None, 30.0 + data.values[0].numpy(), fixed_dt=0.02, names=["level"])
+    with pytest.raises(DataError, match="level lies far from zero"):
+        search(SparseSDE(), far)
+    found = search(SparseSDE(drift=Library.polynomial(1), diffusion=Library.polynomial(0)), far)
+    assert found.kept

@@ -1,0 +1,1 @@
+"""One module per section, each with a `TITLE` and `run(context) -> list[Row]`."""

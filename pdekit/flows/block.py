@@ -1,0 +1,78 @@
+"""A layer of a network whose depth is time: the solution of an ODE, with gradients."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdekit.errors import InputError
+from pdekit.flows.transport import Transport, check_times
+from pdekit.nets.conditioners.checks import check_count
+from pdekit.ode.control import StepControl
+from pdekit.ode.gradients import Discrete
+from pdekit.ode.methods import Tsit5
+
+
+class ODEBlock(nn.Module):
+    """x -> y(t1), where dy/dt = f(t, y), y(t0) = (x, 0, ..., 0).
+
+    A flow of the plane can't tear it: what lies inside a circle stays inside. With zeros appended there is room to pass
+    by (Dupont, Doucet and Teh 2019).
+
+    Args:
+        field: f(t, y), a module, (*batch, d + augment) -> the same.
+        augment: How many zeros are appended to x.
+        times: (t0, t1).
+        method, rtol, atol, control: Of `odeint`.
+        gradient: Of `odeint`: `Discrete()` differentiates the steps, `Backsolve()` solves the adjoint equation in
+            memory that does not grow with their number, `Discrete(checkpoint=True)` makes each step again.
+
+    Attributes:
+        evaluations: Evaluations of f for each state at the last call, on average; NaN before.
+
+    Raises:
+        InputError: If an option makes no sense.
+
+    Source: R. T. Q. Chen et al., Neural ordinary differential equations, NeurIPS 2018, arXiv 1806.07366; E. Dupont, A.
+    Doucet and Y. W. Teh, Augmented neural ODEs, NeurIPS 2019, arXiv 1904.01681.
+
+    Example:
+        >>> from pdekit.nets import MLP
+        >>> block = ODEBlock(MLP(5, (16,), time=True, seed=0), augment=2)
+        >>> block(torch.zeros(10, 3)).shape
+        torch.Size([10, 5])
+    """
+
+    def __init__(
+        self,
+        field: nn.Module,
+        augment: int = 0,
+        *,
+        times: tuple[Any, Any] = (0.0, 1.0),
+        method: Any = Tsit5(),
+        rtol: float | None = None,
+        atol: float | None = None,
+        control: Any = StepControl(),
+        gradient: Any = Discrete(),
+    ) -> None:
+        super().__init__()
+        if not isinstance(field, nn.Module):
+            raise InputError(f"The field of a block must be a module, so that it is trained, got {field!r}.")
+        check_count("augment", augment, least=0)
+        self.field, self.augment, self.evaluations = field, augment, float("nan")
+        self._transport = Transport(field, None, check_times(times), method, rtol, atol, control, gradient)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """States (*batch, d) to (*batch, d + augment).
+
+        Raises:
+            NumericalError: If the solution fails.
+        """
+        flat = x.reshape(-1, x.shape[-1])
+        start = torch.cat([flat, flat.new_zeros(len(flat), self.augment)], -1)
+        end, counts = self._transport.forth(start, None)
+        self.evaluations = float(counts.f.mean()) if len(counts.f) else 0.0
+        return end.reshape(*x.shape[:-1], start.shape[-1])
+
+
+__all__ = ["ODEBlock"]
