@@ -103,8 +103,8 @@ class Fit:
         """
         if isinstance(self.data, Snapshots):
             raise UnsupportedError(
-                "Snapshots are not paired: there are no transitions, residuals or paths to continue. From states of your "
-                "own: pk.simulate(fit.model.at(**{name: p.estimate for name, p in fit.params.items()}), x0, times)."
+                "Snapshots are not paired: there are no transitions, residuals or paths to continue. From states of "
+                "your own: pk.simulate(fit.model.at(**{n: p.estimate for n, p in fit.params.items()}), x0, times)."
             )
         return self.data.pairs()
 

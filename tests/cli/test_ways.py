@@ -3,7 +3,7 @@
 import pytest
 
 import pdekit as pk
-from pdekit.cli.ways import check_method, learner
+from pdekit.cli.ways import check_method, check_training, learner
 from pdekit.errors import InputError
 
 
@@ -20,6 +20,15 @@ from pdekit.errors import InputError
 def test_without_a_model(method, kind):
     check_method(method, stated=False)
     assert isinstance(learner(method, (), ()), kind)
+
+
+def test_a_training_has_its_flags():
+    given = {"steps": 7, "seconds": 1.5, "checkpoint": None}
+    training = learner("neural", (), (), given).training
+    assert (training.steps, training.seconds) == (7, 1.5)
+    check_training("neural", given)
+    with pytest.raises(InputError, match="--steps belongs to --method neural"):
+        check_training("km", given)
 
 
 def test_terms_are_candidates_of_a_search():

@@ -52,7 +52,7 @@ def train_one(task: Task) -> Outcome:
 
     trace = pk.Exact() if task["trace"] == "exact" else pk.Hutchinson()
     flow, outcome = trained.ours(_TOY, task["seed"], task["seconds"], trace)
-    x = trained.held_out(_TOY, task["seed"])[:200]
+    x = trained.held_out(_TOY, task["seed"])[:200].double()
     with torch.no_grad():
         draws = torch.stack([flow.changed(trace=pk.Hutchinson(seed=k)).log_prob(x) for k in range(_DRAWS)])
     outcome["scatter"] = float(draws.var(0).mean().sqrt())

@@ -289,8 +289,8 @@ def _check_place(pairs: Pairs, libraries: Sequence[Terms]) -> None:
         if curved and float(mean[i]) > _FAR * float(spread[i]):
             raise DataError(
                 f"{state} lies far from zero (mean {float(pairs.x0[:, i].mean()):.5g}, standard deviation "
-                f"{float(spread[i]):.3g}), where its powers can hardly be told apart. Subtract a typical value, or take "
-                "terms of degree one: SparseSDE(drift=Library.polynomial(1), diffusion=Library.polynomial(0))."
+                f"{float(spread[i]):.3g}), where its powers can hardly be told apart. Subtract a typical value, or "
+                "take terms of degree one: SparseSDE(drift=Library.polynomial(1), diffusion=Library.polynomial(0))."
             )
 
 

@@ -116,7 +116,7 @@ def test_what_makes_no_stream_is_refused(tmp_path):
     pq.write_table(pa.table({"t": times[0], "x": states[0][:, 0]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="archive"):
         TransitionStream.from_npy(tmp_path / "t.npy", tmp_path / "a.npz")
-    with pytest.raises(DataError, match="can't be read as a .npy file, as np.save"):
+    with pytest.raises(DataError, match=r"can't be read as a \.npy file, as np\.save"):
         TransitionStream.from_npy(tmp_path / "t.npy", tmp_path / "a.csv")
     for columns in ([], ["x", "x"], ["t"]):
         with pytest.raises(InputError, match="columns"):
