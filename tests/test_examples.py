@@ -19,6 +19,7 @@ LONG = (
     "10_ten_dimensions",
     "11_ladder_of_fits",
     "12_unpaired_samples",
+    "13_toy_densities",
 )  # half a minute each
 CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else []) for path in EXAMPLES]
 
