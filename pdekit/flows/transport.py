@@ -1,7 +1,8 @@
 """States carried along a velocity field, and what the way does to volumes: the integrals that a flow needs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as fresh
 from functools import cached_property
 from typing import Any
 
@@ -41,7 +42,7 @@ class Transport:
     rtol: float | None = None
     atol: float | None = None
     control: Any = StepControl()
-    gradient: Any = field(default_factory=Discrete)
+    gradient: Any = fresh(default_factory=Discrete)
 
     def forth(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Counts]:
         """States (n, d) at t0 carried to t1, and what it cost."""
@@ -113,9 +114,9 @@ class Transport:
     def _differentiated(self, t: Any, x: Tensor, context: Tensor | None, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """v and div v."""
         given = {} if context is None or not context.shape[-1] else {"context": context}
-        if callable(self.trace):
-            return self.trace(t, x, **given)
-        method = self.trace
+        method: Any = self.trace
+        if callable(method):
+            return method(t, x, **given)  # type: ignore[return-value]
         if noise is not None and isinstance(method, Hutchinson):
             method = replace(method, noise=noise.unflatten(-1, (-1, x.shape[-1])).movedim(-2, 0))
         found: Any = divergence(self.field, method, full_output=True)(t, x, **given)
