@@ -185,13 +185,19 @@ def _check_width(width: int) -> None:
 
 
 def _column_widths(rows: list[list[str]], width: int) -> list[int]:
-    """Natural widths, the widest columns cut down until all fit with two spaces between them."""
-    widths = [max(display_width(row[j]) for row in rows) for j in range(len(rows[0]))]
+    """Natural widths, the widest columns cut down until all fit with two spaces between them.
+
+    As long as others can give way, no column gets narrower than its longest word: a number must not be broken.
+    """
+    columns = range(len(rows[0]))
+    widths = [max(display_width(row[j]) for row in rows) for j in columns]
+    words = [max((display_width(word) for row in rows for word in row[j].split()), default=0) for j in columns]
     room = width - 2 * (len(widths) - 1)
     if room < _MIN_COLUMN * len(widths):
         raise InputError(f"{len(widths)} columns do not fit into {width} characters; split the table or widen it.")
     while sum(widths) > room:
-        widths[widths.index(max(widths))] -= 1
+        soft = [j for j in columns if widths[j] > words[j]] or list(columns)
+        widths[max(soft, key=lambda j: widths[j])] -= 1
     return widths
 
 

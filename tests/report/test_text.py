@@ -95,3 +95,10 @@ def test_widths_out_of_range_and_too_many_columns_are_refused():
 
 def test_no_flags_no_text():
     assert render_flags([]) == ""
+
+
+def test_numbers_are_not_broken_while_words_can_give_way():
+    rows = (("a term of the drift that is long", "-0.0005583", "0.001234567"), ("x", "1.25", "-3.4e-12"))
+    text = render_table(Table("", ("what it is called", "coefficient", "standard error"), rows), width=44)
+    assert "-0.0005583" in text
+    assert "0.001234567" in text
