@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from pdekit import training
 from pdekit.errors import DataError, InputError, NumericalError
-from pdekit.fokker_planck.networks import training
 from pdekit.nets import MLP
 from pdekit.training import Training, train
 
