@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 import pdekit as pk
-from pdekit.flows import CNF, TOYS, FlowFit, fit_flow, toy
-from pdekit.flows.picture import density_in_plane
+from pdekit.flows import CNF, TOYS, FlowFit, density_in_plane, fit_flow, toy
 from pdekit.report.style import new_figure
 
 PRESETS = {"small": (150, 256), "paper": (10_000, 512)}

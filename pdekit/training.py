@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pdekit.checkpoint import Checkpoint
 from pdekit.errors import InputError, NumericalError
-from pdekit.ode.storage import complete, read, write
+from pdekit.ode.storage import complete
 
 _KIND = "training"
 _CLIP = 10.0  # times the usual size of a gradient
@@ -170,34 +171,28 @@ class _State:
     """Parameters and moments in a file."""
 
     def __init__(self, net: nn.Module, optimizer: torch.optim.Adam, path: Any, key: str) -> None:
-        self.net, self.optimizer, self.key = net, optimizer, key
-        self.path = None if path is None else Path(path)
+        self.net, self.optimizer = net, optimizer
+        self.checkpoint = Checkpoint(path, _KIND, key)
 
     def keep(self, step: int, seconds: float, usual: float | None) -> None:
-        if self.path is None:
-            return
         tensors = {f"net.{name}": p for name, p in self.net.state_dict().items()}
         for k, p in enumerate(self._parameters()):
             for name, value in self.optimizer.state.get(p, {}).items():
                 tensors[f"adam.{k}.{name}"] = torch.as_tensor(value)
-        write(self.path, _KIND, {"key": self.key, "step": step, "seconds": seconds, "usual": usual}, tensors)
+        self.checkpoint.write({"step": step, "seconds": seconds, "usual": usual}, tensors)
 
     def restored(self) -> tuple[int, float, float | None]:
         """The step to go on from, the seconds that were spent, and the usual size of a gradient."""
-        if self.path is None or not self.path.exists():
+        found = self.checkpoint.read()
+        if found is None:
             return 0, 0.0, None
-        about, tensors = read(self.path, _KIND)
-        with complete(self.path):
-            if about["key"] != self.key:
-                raise InputError(
-                    f"{self.path} keeps the training of something else: {about['key']}. Give another checkpoint=, or "
-                    "delete the file."
-                )
+        about, tensors = found
+        with complete(self.checkpoint.path):
             self.net.load_state_dict({n[4:]: p for n, p in tensors.items() if n.startswith("net.")})
             for k, p in enumerate(self._parameters()):
-                found = {n.split(".")[2]: v for n, v in tensors.items() if n.startswith(f"adam.{k}.")}
-                if found:
-                    self.optimizer.state[p] = {n: v if n == "step" else v.to(p) for n, v in found.items()}
+                moments = {n.split(".")[2]: v for n, v in tensors.items() if n.startswith(f"adam.{k}.")}
+                if moments:
+                    self.optimizer.state[p] = {n: v if n == "step" else v.to(p) for n, v in moments.items()}
             return int(about["step"]), float(about["seconds"]), about["usual"]
 
     def _parameters(self) -> list[nn.Parameter]:

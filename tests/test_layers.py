@@ -25,6 +25,7 @@ LEVEL = {
     "symbolic": 2,
     "simulation": 3,
     "ode": 3,
+    "checkpoint": 3.2,
     "training": 3.5,
     "flows": 4,
     "fokker_planck": 5,

@@ -121,7 +121,7 @@ def fit_series(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps of the training, for neural (default 4000).", rich_help_panel=_SEARCH),
+        typer.Option(min=1, help="Steps of the training, for neural (default 6000).", rich_help_panel=_SEARCH),
     ] = None,
     seconds: Annotated[
         float | None,

@@ -3,6 +3,7 @@
 from pdekit.flows.block import ODEBlock
 from pdekit.flows.cnf import CNF
 from pdekit.flows.fitting import FlowFit, fit_flow
+from pdekit.flows.picture import density_in_plane
 from pdekit.flows.planar import PlanarField
 from pdekit.flows.structured import DivergenceFreeField, HamiltonianField
 from pdekit.flows.toys import TOYS, toy
@@ -17,6 +18,7 @@ __all__ = [
     "ODEBlock",
     "Passage",
     "PlanarField",
+    "density_in_plane",
     "fit_flow",
     "toy",
 ]

@@ -1,7 +1,8 @@
 """`fit_flow`: maximum likelihood of a flow, judged on samples that it has not seen."""
 
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +83,8 @@ def fit_flow(
         flow: The flow with the options to train with: for speed a loose tolerance, `Fixed(step)`, or `Hutchinson()`.
             Everything in it that is a module is trained: the field, those of flows in its base, and end times.
         data: Samples (n, d); or a function of (how many, seed) that makes fresh ones for every step.
-        training: Steps, batch, rate, checkpoint, a limit of seconds.
+        training: Steps, batch, rate, checkpoint, a limit of seconds. A checkpoint of other samples is refused; whether
+            a sampler is the same can't be told.
         context: What the field is told of each sample, (n, c).
         held_out: The share of the samples by which the flow is judged; a sampler makes 10,000 fresh ones instead.
         kinetic: Weight of the mean kinetic energy, see `CNF.passage`.
@@ -117,8 +119,11 @@ def fit_flow(
 
     def loss(generator: torch.Generator) -> Tensor:
         x, given = batches(generator)
-        now = flow if given is None else flow.given(given)
-        found = now.passage(x, kinetic=kinetic > 0, jacobian=Hutchinson() if jacobian > 0 else None)
+        # Directions come from the step's generator too: a training can be repeated, and taken up again.
+        number = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        now = _with_directions(flow if given is None else flow.given(given), number)
+        probes = Hutchinson(seed=number + 1) if jacobian > 0 else None
+        found = now.passage(x, kinetic=kinetic > 0, jacobian=probes)
         value = -(now.base.log_prob(found.start) + found.log_volume).mean()
         if found.kinetic is not None:
             value = value + kinetic * found.kinetic.mean()
@@ -126,9 +131,29 @@ def fit_flow(
             value = value + jacobian * found.jacobian.mean()
         return value
 
-    key = f"{flow!r}; {kinetic}, {jacobian}, {held_out}, {seed}"
+    key = f"{flow!r}; {_digest(data, context)}; {kinetic}, {jacobian}, {held_out}, {seed}"
     history = train(modules, loss, training, seed=seed, what="the flow", progress=progress, key=key)
     return _judged(_for_judging(flow, judge, dtype), *judged, history, seed)
+
+
+def _with_directions(flow: CNF, number: int) -> CNF:
+    """The flow, and those in its base, with random directions of their own that this number fixes."""
+    changes: dict[str, Any] = {}
+    if isinstance(flow.trace, Hutchinson) and flow.trace.seed is None and flow.trace.noise is None:
+        changes["trace"] = replace(flow.trace, seed=number)
+    if isinstance(flow.base, CNF):
+        changes["base"] = _with_directions(flow.base, (number + 7919) % 2**62)
+    return flow.changed(**changes) if changes else flow
+
+
+def _digest(data: Any, context: Tensor | None) -> str:
+    """What tells samples from others in a checkpoint; of a sampler nothing is known."""
+    if callable(data):
+        return "a sampler"
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (data, *([] if context is None else [context])):
+        digest.update(torch.as_tensor(part).detach().cpu().contiguous().numpy().tobytes())
+    return f"{len(data)} samples, digest {digest.hexdigest()}"
 
 
 def _modules(flow: CNF) -> Iterator[nn.Module]:
@@ -164,7 +189,9 @@ def _data(
         def made(count: int, number: int) -> Tensor:
             return _checked(data(count, number), dim).to(device, dtype)
 
-        fresh = lambda generator: (made(batch, int(generator.initial_seed())), None)  # noqa: E731
+        def fresh(generator: torch.Generator) -> tuple[Tensor, None]:
+            return made(batch, int(generator.initial_seed())), None
+
         return fresh, (made(_JUDGED, 2**62 + seed), None)
     x = _checked(data, dim).to(device, dtype)
     if not 0.0 < held_out < 1.0:

@@ -1,5 +1,6 @@
 """Fields with structure built in: without divergence, and Hamiltonian ones."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -11,16 +12,16 @@ from pdekit.nets.conditioners.checks import check_count
 from pdekit.nets.field import seeded
 
 
-class _OfPotentials(nn.Module):
+class _OfPotentials(nn.Module, ABC):
     """v = sum_m S_m grad psi_m with antisymmetric S_m: div v = sum_m S_m : Hess psi_m = 0."""
 
     def __init__(self, potentials: nn.Module, dim: int) -> None:
         super().__init__()
         self.potentials, self.dim = potentials, dim
 
+    @abstractmethod
     def matrices(self) -> Tensor:
         """S_m, (M, d, d)."""
-        raise NotImplementedError
 
     def potential(self, t: Any, x: Tensor) -> Tensor:
         """psi_m at times that are a number or (*batch, 1) and states (*batch, d), (*batch, M)."""
@@ -114,6 +115,8 @@ class HamiltonianField(_OfPotentials):
         torch.Size([3])
     """
 
+    canonical: Tensor
+
     def __init__(
         self,
         dim: int,
@@ -135,7 +138,7 @@ class HamiltonianField(_OfPotentials):
 
     def matrices(self) -> Tensor:
         """The canonical J, (1, d, d)."""
-        return self.canonical  # type: ignore[return-value]
+        return self.canonical
 
     def potential(self, t: Any, x: Tensor) -> Tensor:
         """H, (*batch, 1)."""

@@ -115,8 +115,8 @@ class Transport:
         """v and div v."""
         given = {} if context is None or not context.shape[-1] else {"context": context}
         method: Any = self.trace
-        if callable(method):
-            return method(t, x, **given)  # type: ignore[return-value]
+        if callable(self.trace):
+            return method(t, x, **given)
         if noise is not None and isinstance(method, Hutchinson):
             method = replace(method, noise=noise.unflatten(-1, (-1, x.shape[-1])).movedim(-2, 0))
         found: Any = divergence(self.field, method, full_output=True)(t, x, **given)

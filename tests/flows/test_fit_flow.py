@@ -85,6 +85,21 @@ def test_a_training_that_is_taken_up_again_ends_the_same(tmp_path):
     assert again.nll == whole.nll
     with pytest.raises(InputError, match="something else"):
         run(7, tmp_path / "run")
+    x = x.copy()
+    x[200] += 1e-9
+    with pytest.raises(InputError, match="something else"):
+        run(6, tmp_path / "run")
+
+
+def test_random_directions_are_those_of_the_seed():
+    x = toy("moons", 400)
+
+    def run(seed):
+        flow = CNF(MLP(2, (8,), time=True, seed=0), standard(), Hutchinson(), **FAST)
+        return fit_flow(flow, x, Training(steps=3, batch=50), jacobian=0.1, seed=seed).history.losses
+
+    assert (run(1) == run(1)).all()
+    assert (run(1) != run(2)).any()
 
 
 def test_what_makes_no_sense_is_refused():

@@ -46,7 +46,7 @@ def train_one(task: Task, points: int) -> Outcome:
         return trained.zukos(name, seed, seconds)
     flow, outcome = trained.ours(name, seed, seconds if task["kind"] == "ours" else seconds / 2)
     if task["kind"] == "ours":
-        from pdekit.flows.picture import density_in_plane
+        from pdekit.flows import density_in_plane
 
         (low, high, *_), density = density_in_plane(flow, points, _REACH)
         outcome["mass"] = float(density.sum()) * ((high - low) / points) ** 2
@@ -57,7 +57,10 @@ def _summarise(name: str, seconds: float, mine: dict[str, list[Outcome]]) -> lis
     failed = [o["error"] for o in mine["ours"] + mine["half"] if "error" in o]
     if failed:
         return [Row(f"{name}: held-out NLL", "failed", "nat", "runs", False, failed[0])]
-    mean = lambda kind, key: float(np.mean([o[key] for o in mine[kind]]))  # noqa: E731
+
+    def mean(kind: str, key: str) -> float:
+        return float(np.mean([o[key] for o in mine[kind]]))
+
     nll, error = mean("ours", "nll"), mean("ours", "stderr")
     told = f"{seconds:g} s; {mean('ours', 'evaluations'):.0f} evaluations each; {len(mine['ours'])} seed(s)"
     rows = [Row(f"{name}: held-out NLL", nll, "nat", detail=told)]

@@ -20,7 +20,7 @@ from pdekit.fitting.densities.protocol import select_pairs
 
 Rates = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-MOST_SUBSTEPS = 64
+_MOST_PARTS = 64
 _LEAST_SPREAD = 3
 # Runge and Kutta: how far ahead the next slope is taken, and the weight of this one.
 _STAGES = ((0.5, 1 / 6), (0.5, 1 / 3), (1.0, 1 / 3), (0.0, 1 / 6))
@@ -67,7 +67,7 @@ def _slopes(rates: Rates, t: Tensor, mean: Tensor, covariance: Tensor) -> tuple[
     """Where a step overshoots, so that the covariance has no root, the answer is NaN."""
     d = mean.shape[-1]
     c = max(d, _LEAST_SPREAD)
-    offsets = _root(covariance).mT * c**0.5  # (n, d directions, d)
+    offsets = covariance_root(covariance).mT * c**0.5  # (n, d directions, d)
     offsets = torch.cat([offsets, -offsets] + [torch.zeros_like(offsets[:, :1])] * (c > d), 1)
     weights = offsets.new_full((offsets.shape[1],), 0.5 / c)
     weights[2 * d :] = 1.0 - d / c
@@ -77,7 +77,7 @@ def _slopes(rates: Rates, t: Tensor, mean: Tensor, covariance: Tensor) -> tuple[
     return weights @ f, across + across.mT + torch.einsum("p,npij->nij", weights, tensor.view(*offsets.shape, d))
 
 
-def _root(covariance: Tensor) -> Tensor:
+def covariance_root(covariance: Tensor) -> Tensor:
     """L with C = L L^T; NaN where C is not positive definite. A covariance of zero, that of an exact state, has one."""
     root, info = torch.linalg.cholesky_ex(covariance)
     return torch.where((info == 0)[:, None, None], root, torch.nan)
@@ -145,7 +145,7 @@ class CubatureTransition(GaussianTransition):
         theta, n = self.pairs.x0.new_zeros(0), len(self.pairs)
         evenly = torch.linspace(0, n - 1, min(n, _SAMPLE)).long()
         sample = select_pairs(self.pairs, torch.cat([evenly, self.pairs.dt.topk(min(n, _LONGEST)).indices]).unique())
-        shortest = float(sample.dt.min()) / MOST_SUBSTEPS
+        shortest = float(sample.dt.min()) / _MOST_PARTS
         part, before = longest, None
         while True:
             with torch.no_grad():
@@ -164,7 +164,7 @@ class CubatureTransition(GaussianTransition):
 def _parts(dt: Tensor, part: float) -> Tensor:
     """Into how many parts each step goes, powers of two, (n,)."""
     wanted = torch.log2(dt / part - 1e-9).ceil().clamp_min(0.0)
-    return (2.0**wanted).clamp_max(MOST_SUBSTEPS).long()
+    return (2.0**wanted).clamp_max(_MOST_PARTS).long()
 
 
-__all__ = ["MOST_SUBSTEPS", "CubatureTransition", "normal_moments"]
+__all__ = ["CubatureTransition", "covariance_root", "normal_moments"]

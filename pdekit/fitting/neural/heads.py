@@ -170,13 +170,13 @@ def _find_mixing(member: Member, view: View) -> None:
             target[i] += weighted.mT @ standard[:, i]
     view.processes.sum(information[1:] + target[1:])
     member.mixing_head.zero_()
-    member.mixing_effective.zero_()  # type: ignore[operator]
+    member.mixing_effective.zero_()
     for i in range(1, d):
         numbers = torch.arange(i * widths[i])
         inner = numbers[numbers % widths[i] > 0]
         found = ridge(information[i], target[i], [inner] if len(inner) else [])
         member.mixing_head[i, :i, : widths[i]] = found.mean.view(i, widths[i])
-        member.mixing_effective += found.effective.sum()  # type: ignore[operator]
+        member.mixing_effective += found.effective.sum()
 
 
 def _find_noise(member: Member, view: View) -> Posterior:

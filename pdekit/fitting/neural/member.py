@@ -62,6 +62,7 @@ class Member(nn.Module):
     unit_noise: Tensor
     unit_clock: Tensor
     gain: Tensor
+    mixing_effective: Tensor  # directions of the mixing that the data determine; Cholesky noise only
 
     def __init__(self, architecture: Mapping[str, Any], units: Units) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class Member(nn.Module):
         self.noise_head = nn.Parameter(torch.zeros(d, p if self.noise_form != "constant" else 1))
         if self.noise_form == "cholesky":
             self.mixing_head = nn.Parameter(torch.zeros(d, d, p))
-            self.register_buffer("mixing_effective", torch.zeros(()))  # directions in it that the data determine
+            self.register_buffer("mixing_effective", torch.zeros(()))
         self.register_buffer("gain", torch.tensor(float(architecture["gain"])))
         for name, value in units.tensors().items():
             self.register_buffer(f"unit_{name}", value.clone())

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pdekit.fitting.densities.cubature import normal_moments
+from pdekit.fitting.densities.cubature import covariance_root, normal_moments
 from pdekit.fitting.neural.member import Member
 from pdekit.fitting.neural.transitions import Rows, Source
 
@@ -53,9 +53,7 @@ def _predict(member: Member, rows: Rows, substeps: int) -> Prediction:
 
     with torch.no_grad():
         mean, covariance = normal_moments(rates, rows.t, rows.x0, rows.dt, substeps)
-        root, info = torch.linalg.cholesky_ex(covariance)
-        root = torch.where((info == 0)[:, None, None], root, torch.nan)
-        return Prediction(mean, root, *member.fields(rows.t, rows.x0))
+        return Prediction(mean, covariance_root(covariance), *member.fields(rows.t, rows.x0))
 
 
 def euler_ends(member: Member, rows: Rows, substeps: int) -> Rows:

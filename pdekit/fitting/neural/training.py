@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 from torch import Tensor
 
+from pdekit.checkpoint import Checkpoint
 from pdekit.errors import NumericalError
-from pdekit.fitting.neural.checkpoint import Checkpoint
 from pdekit.fitting.neural.heads import Found, View, find_drift, find_heads
 from pdekit.fitting.neural.member import Member
 from pdekit.fitting.neural.moments import TurnedSource, log_density
@@ -115,7 +115,10 @@ class Trainer:
         self.ridges: list[dict[str, Tensor]] = []
         self.optimizers: list[torch.optim.AdamW] = []
         self.checkpoint = Checkpoint(
-            options.training.checkpoint, f"{options.key}, seed {seed}; {source.identity()}", writes=processes.first
+            options.training.checkpoint,
+            "neural-training",
+            f"{options.key}, seed {seed}; {source.identity()}",
+            writes=processes.first,
         )
         self._begun = self._kept = time.monotonic()
         self._whole = True

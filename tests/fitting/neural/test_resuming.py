@@ -187,3 +187,10 @@ def _free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def test_a_training_that_ran_out_of_time_goes_on(tmp_path, data, whole):
+    kept = replace(_OPTIONS.training, checkpoint=tmp_path / "kept", seconds=1e-3)
+    short = train(replace(_OPTIONS, training=kept), data, seed=3)
+    assert len(short.history.steps) < len(whole.history.steps)
+    _same(train(_at(tmp_path / "kept"), data, seed=3), whole)
