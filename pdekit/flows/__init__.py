@@ -1,10 +1,15 @@
-"""Continuous normalising flows: densities carried along by a velocity field."""
+"""Flows: densities carried along by a velocity field, or through invertible layers, and what is built with them."""
 
+from pdekit.flows.bijection import Bijection
 from pdekit.flows.block import ODEBlock
 from pdekit.flows.cnf import CNF
+from pdekit.flows.continuous_layer import ContinuousFlow
 from pdekit.flows.fitting import FlowFit, fit_flow
+from pdekit.flows.masked_layers import MaskedFlow
+from pdekit.flows.normalizing import NormalizingFlow
 from pdekit.flows.picture import density_in_plane
 from pdekit.flows.planar import PlanarField
+from pdekit.flows.residual_layers import PlanarFlow, SylvesterFlow
 from pdekit.flows.structured import DivergenceFreeField, HamiltonianField
 from pdekit.flows.toys import TOYS, toy
 from pdekit.flows.transport import Passage
@@ -12,12 +17,18 @@ from pdekit.flows.transport import Passage
 __all__ = [
     "CNF",
     "TOYS",
+    "Bijection",
+    "ContinuousFlow",
     "DivergenceFreeField",
     "FlowFit",
     "HamiltonianField",
+    "MaskedFlow",
+    "NormalizingFlow",
     "ODEBlock",
     "Passage",
     "PlanarField",
+    "PlanarFlow",
+    "SylvesterFlow",
     "density_in_plane",
     "fit_flow",
     "toy",

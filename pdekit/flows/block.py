@@ -70,7 +70,7 @@ class ODEBlock(nn.Module):
         """
         flat = x.reshape(-1, x.shape[-1])
         start = torch.cat([flat, flat.new_zeros(len(flat), self.augment)], -1)
-        end, counts = self._transport.forth(start, None)
+        end, counts = self._transport.carried(start, None)
         self.evaluations = float(counts.f.mean()) if len(counts.f) else 0.0
         return end.reshape(*x.shape[:-1], start.shape[-1])
 

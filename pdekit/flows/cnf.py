@@ -136,7 +136,7 @@ class CNF(Distribution):
         x, context, shape = self._flat(value)
         if not len(x):
             return x.new_zeros(shape)
-        found = self._transport.back(x, context, kinetic=False, jacobian=None)
+        found = self._transport.passage(x, context)
         return (self.base.log_prob(found.start) + found.log_volume).reshape(shape)
 
     def passage(self, value: Tensor, *, kinetic: bool = False, jacobian: Hutchinson | None = None) -> Passage:
@@ -160,12 +160,33 @@ class CNF(Distribution):
             8.0
         """
         x, context, _ = self._flat(value)
-        return self._transport.back(x, context, kinetic=kinetic, jacobian=jacobian)
+        return self._transport.passage(x, context, kinetic=kinetic, jacobian=jacobian)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Samples (*sample_shape, *batch, d) that gradients pass through to the field's parameters."""
         shape = _shape(sample_shape) + self.batch_shape
         return self.carried(self.base.rsample(shape) if self.base.has_rsample else self.base.sample(shape))
+
+    def rsample_and_log_prob(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
+        """Samples as of `rsample` and their log p, (*sample_shape, *batch), from one solve.
+
+        Example:
+            >>> base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2).double(), 1.0), 1)
+            >>> flow = CNF(lambda t, x: -x, base)
+            >>> x, log_p = flow.rsample_and_log_prob((3,))
+            >>> torch.testing.assert_close(log_p, flow.log_prob(x), rtol=1e-4, atol=1e-4)
+        """
+        shape = _shape(sample_shape) + self.batch_shape
+        if isinstance(self.base, CNF):
+            start, log_p = self.base.rsample_and_log_prob(shape)
+        else:
+            start = self.base.rsample(shape) if self.base.has_rsample else self.base.sample(shape)
+            log_p = self.base.log_prob(start)
+        flat, context, _ = self._flat(start)
+        if not len(flat):
+            return start, log_p
+        found = self._transport.passage(flat, context, back=False)
+        return found.end.reshape(start.shape), log_p + found.log_volume.reshape(shape)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Samples (*sample_shape, *batch, d)."""
@@ -175,7 +196,7 @@ class CNF(Distribution):
     def carried(self, x: Tensor) -> Tensor:
         """States (*shape, *batch, d) at t0 carried to t1."""
         flat, context, shape = self._flat(x)
-        return self._transport.forth(flat, context)[0].reshape(*shape, -1) if len(flat) else x
+        return self._transport.carried(flat, context)[0].reshape(*shape, -1) if len(flat) else x
 
     def _flat(self, value: Any) -> tuple[Tensor, Tensor | None, torch.Size]:
         """States (n, d), their contexts (n, c), and the shape that they had."""

@@ -44,13 +44,21 @@ class Transport:
     control: Any = StepControl()
     gradient: Any = fresh(default_factory=Discrete)
 
-    def forth(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Counts]:
-        """States (n, d) at t0 carried to t1, and what it cost."""
-        found = self._solve(self.field, x, self.times, context, self.atol)
+    def carried(self, x: Tensor, context: Tensor | None, *, back: bool = False) -> tuple[Tensor, Counts]:
+        """States (n, d) at t0 carried to t1, or the way back, and what it cost."""
+        found = self._solve(self.field, x, self.times[::-1] if back else self.times, context, self.atol)
         return found.y[-1], found.counts
 
-    def back(self, x: Tensor, context: Tensor | None, *, kinetic: bool, jacobian: Hutchinson | None) -> "Passage":
-        """States (n, d) at t1 carried back to t0; see `Passage`."""
+    def passage(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        *,
+        back: bool = True,
+        kinetic: bool = False,
+        jacobian: Hutchinson | None = None,
+    ) -> "Passage":
+        """States (n, d) at t1 carried back to t0, or at t0 carried to t1, with the integrals on the way."""
         dim = x.shape[-1]
         steered = self.trace if isinstance(self.trace, Hutchinson) else None
         parts = [
@@ -76,16 +84,18 @@ class Transport:
         atol = read_tolerances(self.rtol, self.atol, x)[1].reshape(-1)
         own = atol.min().reshape(1)
         tolerances = torch.cat([atol.expand(dim), own, _LOOSE * own.expand(extras - 1)]).tolist()
-        found = self._solve(rates, state, self.times[::-1], torch.cat(known, -1) if known else None, tolerances)
-        # Backwards in time each integral comes with a minus; that of div v keeps it, as the density needs it.
-        start, change, *penalties = found.y[-1].split([dim, *[1] * extras], -1)
-        values = [-value[:, 0] for value in penalties]
+        times = self.times[::-1] if back else self.times
+        found = self._solve(rates, state, times, torch.cat(known, -1) if known else None, tolerances)
+        arrived, *integrals = found.y[-1].split([dim, *[1] * extras], -1)
+        # Backwards in time each integral comes with a minus.
+        spread, *values = [-value[:, 0] if back else value[:, 0] for value in integrals]
         return Passage(
             transport=self,
-            end=x,
+            start=arrived if back else x,
+            end=x if back else arrived,
+            back=back,
             context=context,
-            start=start,
-            log_volume=change[:, 0],
+            log_volume=-spread,
             kinetic=values[0] if kinetic else None,
             jacobian=values[-1] if jacobian is not None else None,
             counts=found.counts,
@@ -142,19 +152,21 @@ class Passage:
 
     Attributes:
         transport: What carried them.
-        end: The states at t1, (n, d).
+        start: The states at t0, (n, d).
+        end: Those at t1, (n, d).
+        back: Whether the ends were given and the starts found, or the other way round.
         context: Of each state, (n, c), or None.
-        start: The states at t0 that they came from, (n, d).
         log_volume: Minus the integral of div v from t0 to t1, (n,): log p(t1, end) = log p(t0, start) + log_volume.
         kinetic: The integral of |v|^2, (n,), where it was asked for.
         jacobian: That of an estimate of |dv/dx|_F^2, (n,), where it was asked for.
-        counts: What the way back cost each state.
+        counts: What the way cost each state.
     """
 
     transport: Transport
-    end: Tensor
-    context: Tensor | None
     start: Tensor
+    end: Tensor
+    back: bool
+    context: Tensor | None
     log_volume: Tensor
     kinetic: Tensor | None
     jacobian: Tensor | None
@@ -167,15 +179,16 @@ class Passage:
 
     @cached_property
     def reconstruction_error(self) -> float:
-        """The greatest distance between a state and what its start is carried to by the same integrator.
+        """The greatest distance between a given state and what it is after the way found and the way back from there.
 
         An evaluation count says nothing without it: loose tolerances are cheap, and may not integrate the field at all.
         """
         if not len(self.end):
             return 0.0
         with torch.no_grad():
-            again, _ = self.transport.forth(self.start.detach(), self.context)
-            return float((again - self.end).abs().max())
+            given, found = (self.end, self.start) if self.back else (self.start, self.end)
+            again, _ = self.transport.carried(found.detach(), self.context, back=not self.back)
+            return float((again - given).abs().max())
 
     def __repr__(self) -> str:
         return (
