@@ -84,7 +84,7 @@ class History:
 
 def train(
     net: nn.Module,
-    loss: Callable[[torch.Generator], Tensor],
+    loss: Callable[[torch.Generator, float], Tensor],
     options: Training,
     *,
     seed: int,
@@ -96,7 +96,8 @@ def train(
 
     Args:
         net: Whose parameters.
-        loss: A random value of the loss; everything random in it comes from the generator.
+        loss: A random value of the loss, given a generator that everything random in it comes from, and the share of
+            the training that is done.
         options: How.
         seed: Of the batches.
         what: Is trained, for messages.
@@ -114,7 +115,8 @@ def train(
     )
     done, spent, usual = state.restored()
     steps, losses, sums, lowest = [], [], [], np.inf
-    begun = kept = time.monotonic()
+    begun, recorded = time.monotonic(), 0.0
+    kept = begun
     whole, reached = True, done  # whether parameters belong to a finished step, and to which
     try:
         for step in range(done, options.steps):
@@ -127,14 +129,15 @@ def train(
             optimizer.param_groups[0]["lr"] = rate
             # A generator for each step, so that a resumed training sees the batches that it would have seen.
             seeds = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)
-            value = loss(torch.Generator(device).manual_seed(int(seeds[0] >> 2)))
+            value = loss(torch.Generator(device).manual_seed(int(seeds[0] >> 2)), share)
             optimizer.zero_grad()
             value.backward()
             usual, whole = _clip(net, usual), False
             optimizer.step()
             whole, reached = True, step + 1
             sums.append(value.detach())
-            if len(sums) * _RECORDS >= options.steps or step + 1 == options.steps:
+            due = len(sums) * _RECORDS >= options.steps or (share - recorded) * _RECORDS >= 1
+            if due or step + 1 == options.steps:
                 mean = float(torch.stack(sums).mean())
                 lowest = min(lowest, abs(mean))
                 if not np.isfinite(mean) or (step > _WARM and mean > _DIVERGED * (lowest + 1)):
@@ -144,7 +147,7 @@ def train(
                     )
                 steps.append(step + 1)
                 losses.append(mean)
-                sums = []
+                sums, recorded = [], share
                 if progress is not None:
                     progress(f"{what}, loss {mean:.4g}", max(share, (step + 1) / options.steps))
             if time.monotonic() - kept > _EVERY:

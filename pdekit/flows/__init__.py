@@ -5,6 +5,7 @@ from pdekit.flows.block import ODEBlock
 from pdekit.flows.cnf import CNF
 from pdekit.flows.continuous_layer import ContinuousFlow
 from pdekit.flows.fitting import FlowFit, fit_flow
+from pdekit.flows.images import Images, digits, mnist, omniglot
 from pdekit.flows.masked_layers import MaskedFlow
 from pdekit.flows.normalizing import NormalizingFlow
 from pdekit.flows.picture import density_in_plane
@@ -13,15 +14,20 @@ from pdekit.flows.residual_layers import PlanarFlow, SylvesterFlow
 from pdekit.flows.structured import DivergenceFreeField, HamiltonianField
 from pdekit.flows.toys import TOYS, toy
 from pdekit.flows.transport import Passage
+from pdekit.flows.vae import VAE
+from pdekit.flows.vae_fitting import VAEFit, fit_vae
+from pdekit.flows.vae_networks import vae_networks
 
 __all__ = [
     "CNF",
     "TOYS",
+    "VAE",
     "Bijection",
     "ContinuousFlow",
     "DivergenceFreeField",
     "FlowFit",
     "HamiltonianField",
+    "Images",
     "MaskedFlow",
     "NormalizingFlow",
     "ODEBlock",
@@ -29,7 +35,13 @@ __all__ = [
     "PlanarField",
     "PlanarFlow",
     "SylvesterFlow",
+    "VAEFit",
     "density_in_plane",
+    "digits",
     "fit_flow",
+    "fit_vae",
+    "mnist",
+    "omniglot",
     "toy",
+    "vae_networks",
 ]

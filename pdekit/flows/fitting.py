@@ -117,7 +117,7 @@ def fit_flow(
     dtype, device = parameters[0].dtype, parameters[0].device
     batches, judged = _data(data, context, training.batch, held_out, flow.event_shape[0], seed, dtype, device)
 
-    def loss(generator: torch.Generator) -> Tensor:
+    def loss(generator: torch.Generator, share: float) -> Tensor:
         x, given = batches(generator)
         # Directions come from the step's generator too: a training can be repeated, and taken up again.
         number = int(torch.randint(2**62, (), generator=generator, device=generator.device))

@@ -47,6 +47,7 @@ def odeint(
     dense: bool = False,
     gradient: Discrete | Backsolve = Discrete(),
     raise_on_failure: bool = True,
+    check: bool = True,
     progress: Progress | None = None,
 ) -> Solution:
     """Integrate dy/dt = f(t, y) from y0 at the first time to the last.
@@ -69,6 +70,9 @@ def odeint(
         dense: Whether the solution can be evaluated between the times as well: `Solution.at`.
         gradient: How gradients are computed: `Discrete()` or `Backsolve()`.
         raise_on_failure: Whether a sample that fails raises; otherwise its status tells, and its states are NaN.
+        check: Whether it is made sure that f can be repeated, has derivatives and rows that don't see one another, at
+            the start and now and then; it takes some ten evaluations. Without, such a field gives wrong numbers in
+            silence: leave it out only where the same field has passed before, as in the steps of a training.
         progress: Called with (done, total) after steps: the time covered, summed over samples.
 
     Returns:
@@ -108,12 +112,15 @@ def odeint(
     flat = None if context is None else context.reshape(samples, context.shape[-1])
     diagonal = None if isinstance(method, SciPy) else method.diagonal
     field = Field(f, Counts.none(samples), np.arange(samples), y0.ndim == 1, flat, diagonal)
-    wanted = torch.is_grad_enabled() and y0.requires_grad
-    slope = check_field(field, flat_times[0], y, differentiated=wanted or _needs_jacobian(method))
-    check_diagonal(field, flat_times[0], y)
-    warn_of_rounded_times(field, flat_times, y)
+    if check:
+        wanted = torch.is_grad_enabled() and y0.requires_grad
+        slope = check_field(field, flat_times[0], y, differentiated=wanted or _needs_jacobian(method))
+        check_diagonal(field, flat_times[0], y)
+        warn_of_rounded_times(field, flat_times, y)
+    else:
+        slope = field(flat_times[0], y)
     field = replace(field, has_graph=slope.requires_grad)
-    problem = _Problem(field, y, flat_times, tolerances, method, control, tuple(events), dense, progress)
+    problem = _Problem(field, y, flat_times, tolerances, method, control, tuple(events), dense, progress, check)
     wants_gradient = torch.is_grad_enabled() and (slope.requires_grad or y.requires_grad or exact is not None)
     if isinstance(method, SciPy):
         _refuse(wants_gradient or bool(events) or dense, "SciPy() has no gradients, events or dense output here.")
@@ -157,6 +164,7 @@ class _Problem:
     events: tuple[Event, ...]
     dense: bool
     progress: Progress | None
+    check: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +203,7 @@ def _by_steps(problem: _Problem, slope: Tensor, exact: Tensor | None, order: int
         watchers=[*watchers, outputs, *([interpolant] if interpolant else [])],
         try_step=Remade() if again else plain_attempt,
         progress=problem.progress,
+        check=problem.check,
     )
     march.run(slope)
     found, states = tuple(w.occurrences() for w in watchers), outputs.states()
@@ -226,7 +235,8 @@ def _by_backsolve(problem: _Problem, gradient: Backsolve, slope: Tensor) -> _Fou
         try:
             with torch.no_grad():
                 control = StepControl(max_steps=_BACK_STEPS)
-                return odeint(f, z, times, method=method, rtol=rtol, atol=atol, control=control).y[-1]
+                options = {"method": method, "rtol": rtol, "atol": atol, "check": problem.check}
+                return odeint(f, z, times, control=control, **options).y[-1]
         except (ConvergenceError, NumericalError) as cause:
             raise type(cause)(
                 f"The way back from t = {times[0]:.6g} to {times[1]:.6g}, of the state along with its adjoint, fails: "

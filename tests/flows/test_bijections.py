@@ -74,7 +74,9 @@ def test_gradients_of_the_inverse(kind):
             p.add_(sign * 1e-5 * direction)
             values.append(float(flow.inverse(y).square().sum()))
             p.sub_(sign * 1e-5 * direction)
-    assert float((found * direction).sum().detach()) == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4, abs=1e-6)
+    assert float((found * direction).sum().detach()) == pytest.approx(
+        (values[0] - values[1]) / 2e-5, rel=1e-4, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", ["planar", "sylvester", "autoregressive", "coupling"])

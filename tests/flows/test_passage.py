@@ -9,7 +9,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from pdekit.errors import InputError
 from pdekit.flows import CNF
 from pdekit.nets import MLP, HollowNet
-from pdekit.ode import Backsolve
+from pdekit.ode import RK4, Backsolve, Fixed
 from pdekit.operators import Dense, Exact, Hutchinson
 
 A = torch.tensor([[-1.0, 2.0], [0.5, 0.3]], dtype=torch.float64)
@@ -158,3 +158,19 @@ def test_costs_come_with_the_error_of_going_back_and_forth():
     assert tight.evaluations > loose.evaluations > 0
     assert tight.reconstruction_error < 1e-6 < loose.reconstruction_error
     assert "evaluations each" in repr(tight)
+
+
+def test_a_module_is_checked_less_and_less_often():
+    """At its first, second, fourth, ... solve: a training solves it thousands of times."""
+    field = MLP(2, (4,), time=True, seed=0).double()
+    calls = []
+    field.register_forward_hook(lambda *_: calls.append(1))
+    law = CNF(field, standard(), Dense(), method=RK4(), control=Fixed(0.5))
+    counts = []
+    for _ in range(8):
+        calls.clear()
+        law.given(None).log_prob(X)
+        counts.append(len(calls))
+    few, many = min(counts), max(counts)
+    assert [c > few for c in counts] == [k in (1, 2, 4, 8) for k in range(1, 9)]
+    assert many > 1.3 * few

@@ -166,3 +166,26 @@ def test_progress_runs_to_its_end(method):
     assert len(calls) >= 3
     assert calls == sorted(calls)
     assert calls[-1] == 1.0
+
+
+def test_a_field_that_has_passed_can_go_unchecked():
+    """Fewer evaluations, the same numbers; and what a check would have refused is then on the caller."""
+    calls = [0]
+
+    def counted(t, y):
+        calls[0] += 1
+        return -y
+
+    y0 = torch.ones(3, 1, dtype=torch.float64)
+    checked = pk.odeint(counted, y0, [0.0, 1.0])
+    first, calls[0] = calls[0], 0
+    free = pk.odeint(counted, y0, [0.0, 1.0], check=False)
+    torch.testing.assert_close(free.y, checked.y, rtol=0, atol=0)
+    assert calls[0] == free.counts.f.max() < first
+
+    def mixing(t, y):
+        return -y + 0 * y + y.mean(0, keepdim=True)
+
+    with pytest.raises(OperatorError):
+        pk.odeint(mixing, y0, [0.0, 1.0])
+    assert pk.odeint(mixing, y0, [0.0, 1.0], check=False).y.shape == (2, 3, 1)

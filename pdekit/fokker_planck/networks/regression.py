@@ -96,7 +96,7 @@ def regressed(
     seen, held = _split(snapshots, model)
     implicit = not isinstance(snapshots[0], Snapshot)
 
-    def loss(generator: torch.Generator) -> Tensor:
+    def loss(generator: torch.Generator, share: float) -> Tensor:
         k = torch.randint(len(seen.z), (method.training.batch,), generator=generator, device=seen.z.device)
         t, z, target = seen.t[k], seen.z[k], seen.target[k]
         c = model.correction(t, z, graph=True)

@@ -155,7 +155,7 @@ def trained_flow(
         net = ConditionalFlow(problem.sde.dim, method.hidden, x.flatten(0, 1), (times[0], times[-1])).to(x.device)
     residual = fokker_planck_residual(net, problem.sde, Dense())
 
-    def loss(generator: torch.Generator) -> Tensor:
+    def loss(generator: torch.Generator, share: float) -> Tensor:
         pick = lambda n: torch.randint(n, (method.training.batch,), generator=generator, device=x.device)  # noqa: E731
         k, row, first = pick(len(when)), pick(x.shape[1]), pick(x.shape[1])
         inside: Any = residual(when[k][:, None], x[k, row])

@@ -20,7 +20,7 @@ def sine(net, batch=64, fails_at=None, rare=False):
     """The loss of sin(x); now and then a batch with a gradient a thousand times as great."""
     calls = [0]
 
-    def loss(generator):
+    def loss(generator, share):
         calls[0] += 1
         if calls[0] == fails_at:
             raise Interrupted
@@ -103,11 +103,17 @@ def test_a_checkpoint_needs_a_folder(tmp_path):
 
 def test_a_training_that_diverges_says_so():
     net = small()
-    grows = lambda generator: -net(torch.ones(1, 1)).exp().sum()  # noqa: E731
+    grows = lambda generator, share: -net(torch.ones(1, 1)).exp().sum()  # noqa: E731
     with pytest.raises(NumericalError, match=r"training of a hole diverged: its loss was .* after"):
         train(net, grows, Training(steps=2000, rate=10.0), seed=0, what="a hole")
     with pytest.raises(NumericalError, match="diverged: its loss was nan"):
-        train(net, lambda generator: net(torch.full((1, 1), torch.nan)).sum(), Training(steps=10), seed=0, what="it")
+        train(
+            net,
+            lambda generator, share: net(torch.full((1, 1), torch.nan)).sum(),
+            Training(steps=10),
+            seed=0,
+            what="it",
+        )
 
 
 def test_time_can_be_limited():
@@ -127,3 +133,10 @@ def test_time_can_be_limited():
 def test_options_are_checked(bad):
     with pytest.raises(InputError, match=next(iter(bad))):
         Training(**bad)
+
+
+def test_a_training_that_ends_by_time_records_its_losses():
+    net = small()
+    history = train(net, sine(net), Training(steps=10**6, batch=64, seconds=0.5), seed=0, what="it")
+    assert 5 <= len(history.losses) <= 201
+    assert np.isfinite(history.losses).all()
