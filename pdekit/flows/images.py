@@ -113,7 +113,7 @@ def omniglot(folder: Any) -> Images:
             np.asarray(found[key], dtype=np.float32).reshape(28, 28, -1).transpose(2, 1, 0)
             for key in ("data", "testdata")
         )
-    except (KeyError, ValueError, NotImplementedError) as error:
+    except Exception as error:  # SciPy's readers raise errors of many kinds, some of their own
         raise DataError(f"{path} does not hold 28 x 28 images `data` and `testdata`: {error}") from error
     made = [np.ascontiguousarray(part.reshape(len(part), -1)).clip(0.0, 1.0) for part in (train, test)]
     return Images("Omniglot", made[0], None, (28, 28), Images("Omniglot", made[1], None, (28, 28)))

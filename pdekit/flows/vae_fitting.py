@@ -72,7 +72,7 @@ class VAEFit:
         side = round(new.shape[1] ** 0.5)
         if side * side == new.shape[1]:
             mosaic = new.reshape(rows, rows, side, side).permute(0, 2, 1, 3).reshape(rows * side, rows * side)
-            right.imshow(mosaic, cmap="gray", vmin=0, vmax=1)
+            right.imshow(mosaic.numpy(), cmap="gray", vmin=0, vmax=1)
             right.set_axis_off()
             right.set_title("new images: probabilities of pixels")
         else:
