@@ -21,7 +21,8 @@ class ODEBlock(nn.Module):
 
     Args:
         field: f(t, y), a module, (*batch, d + augment) -> the same.
-        augment: How many zeros are appended to x.
+        augment: How many zeros are appended to x; of images how many empty channels.
+        shape: Of a state, where it is no vector, such as (channels, height, width): f is then given (n, *shape).
         times: (t0, t1).
         method, rtol, atol, control: Of `odeint`.
         gradient: Of `odeint`: `Discrete()` differentiates the steps, `Backsolve()` solves the adjoint equation in
@@ -48,6 +49,7 @@ class ODEBlock(nn.Module):
         field: nn.Module,
         augment: int = 0,
         *,
+        shape: tuple[int, ...] | None = None,
         times: tuple[Any, Any] = (0.0, 1.0),
         method: Any = Tsit5(),
         rtol: float | None = None,
@@ -59,20 +61,40 @@ class ODEBlock(nn.Module):
         if not isinstance(field, nn.Module):
             raise InputError(f"The field of a block must be a module, so that it is trained, got {field!r}.")
         check_count("augment", augment, least=0)
+        for size in shape or ():
+            check_count("shape", size)
         self.field, self.augment, self.evaluations = field, augment, float("nan")
-        self._transport = Transport(field, None, check_times(times), method, rtol, atol, control, gradient)
+        self.shape = None if shape is None else tuple(shape)
+        inner = field if shape is None else _Shaped(field, (shape[0] + augment, *shape[1:]))
+        # Not a part of this module: its parameters are the field's, which is one.
+        self._transport = Transport(inner, None, check_times(times), method, rtol, atol, control, gradient)
 
     def forward(self, x: Tensor) -> Tensor:
-        """States (*batch, d) to (*batch, d + augment).
+        """States (*batch, d) to (*batch, d + augment); with a shape (*batch, c, ...) to (*batch, c + augment, ...).
 
         Raises:
+            InputError: If states have another shape.
             NumericalError: If the solution fails.
         """
-        flat = x.reshape(-1, x.shape[-1])
-        start = torch.cat([flat, flat.new_zeros(len(flat), self.augment)], -1)
-        end, counts = self._transport.carried(start, None)
+        shape = (x.shape[-1],) if self.shape is None else self.shape
+        if tuple(x.shape[-len(shape) :]) != shape:
+            raise InputError(f"x must be states (*batch, {', '.join(map(str, shape))}), got shape {tuple(x.shape)}.")
+        states = x.reshape(-1, *shape)
+        start = torch.cat([states, states.new_zeros(len(states), self.augment, *shape[1:])], 1)
+        end, counts = self._transport.carried(start.flatten(1), None)
         self.evaluations = float(counts.f.mean()) if len(counts.f) else 0.0
-        return end.reshape(*x.shape[:-1], start.shape[-1])
+        return end.reshape(*x.shape[: x.ndim - len(shape)], *start.shape[1:])
+
+
+class _Shaped(nn.Module):
+    """A field of states with a shape, as integrators see it: of vectors."""
+
+    def __init__(self, field: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.field, self.shape = field, shape
+
+    def forward(self, t: Any, y: Tensor) -> Tensor:
+        return self.field(t, y.unflatten(-1, self.shape)).flatten(1)
 
 
 __all__ = ["ODEBlock"]
