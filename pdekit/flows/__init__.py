@@ -2,10 +2,13 @@
 
 from pdekit.flows.bijection import Bijection
 from pdekit.flows.block import ODEBlock
+from pdekit.flows.classifiers import CLASSIFIERS, ConvolutionField, ResidualBlock, image_classifier
+from pdekit.flows.classifying import ClassifierFit, fit_classifier
 from pdekit.flows.cnf import CNF
 from pdekit.flows.continuous_layer import ContinuousFlow
 from pdekit.flows.fitting import FlowFit, fit_flow
 from pdekit.flows.images import Images, digits, mnist, omniglot
+from pdekit.flows.latent import LatentODE, SeriesRNN, spirals
 from pdekit.flows.masked_layers import MaskedFlow
 from pdekit.flows.normalizing import NormalizingFlow
 from pdekit.flows.picture import density_in_plane
@@ -19,29 +22,38 @@ from pdekit.flows.vae_fitting import VAEFit, fit_vae
 from pdekit.flows.vae_networks import vae_networks
 
 __all__ = [
+    "CLASSIFIERS",
     "CNF",
     "TOYS",
     "VAE",
     "Bijection",
+    "ClassifierFit",
     "ContinuousFlow",
+    "ConvolutionField",
     "DivergenceFreeField",
     "FlowFit",
     "HamiltonianField",
     "Images",
+    "LatentODE",
     "MaskedFlow",
     "NormalizingFlow",
     "ODEBlock",
     "Passage",
     "PlanarField",
     "PlanarFlow",
+    "ResidualBlock",
+    "SeriesRNN",
     "SylvesterFlow",
     "VAEFit",
     "density_in_plane",
     "digits",
+    "fit_classifier",
     "fit_flow",
     "fit_vae",
+    "image_classifier",
     "mnist",
     "omniglot",
+    "spirals",
     "toy",
     "vae_networks",
 ]

@@ -15,7 +15,7 @@ from pdekit.ode.gradients import Discrete
 from pdekit.ode.methods import RK4, Tsit5
 
 CLASSIFIERS = ("mlp", "resnet", "rk-net", "ode-net")
-_GROUPS = 32
+_IN_GROUP = 2  # channels normed together: 32 groups of 64, as in the paper
 
 
 def image_classifier(
@@ -41,7 +41,7 @@ def image_classifier(
         kind: One of `CLASSIFIERS`.
         shape: Height and width of the images.
         classes: How many.
-        channels: Of the convolutions; a multiple of 32 or a divisor of it.
+        channels: Of the convolutions, an even number.
         halvings: How often height and width are halved; by default twice, for images of less than 16 pixels once.
         blocks: Residual blocks.
         hidden: Units of the perceptron.
@@ -49,7 +49,7 @@ def image_classifier(
         seed: Of the initial parameters.
 
     Raises:
-        InputError: If there is no such kind, or the images are too small.
+        InputError: If there is no such kind, the images are too small, or channels are odd.
         ModelError: If a number is none.
 
     Source: R. T. Q. Chen et al., Neural ordinary differential equations, NeurIPS 2018, arXiv 1806.07366, section 3.
@@ -65,8 +65,10 @@ def image_classifier(
         raise InputError(f"kind must be one of {', '.join(CLASSIFIERS)}, got {kind!r}.")
     for name, value in (("height", shape[0]), ("width", shape[1]), ("classes", classes), ("hidden", hidden)):
         check_count(name, value)
-    check_count("channels", channels)
+    check_count("channels", channels, least=2)
     check_count("blocks", blocks)
+    if channels % _IN_GROUP:
+        raise InputError(f"channels must be even, got {channels}.")
     with seeded(seed):
         if kind == "mlp":
             return nn.Sequential(nn.Linear(shape[0] * shape[1], hidden), nn.ReLU(), nn.Linear(hidden, classes))
@@ -131,7 +133,7 @@ def _middle(kind: str, channels: int, blocks: int, shape: tuple[int, ...], rtol:
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(min(_GROUPS, channels), channels)
+    return nn.GroupNorm(max(1, channels // _IN_GROUP), channels)
 
 
 def _halved(size: int, times: int) -> int:

@@ -62,7 +62,7 @@ class LatentODE(nn.Module):
         with seeded(seed):
             self.reader = nn.GRU(dim + 1, recurrent, batch_first=True)
             self.told = nn.Linear(recurrent, 2 * latent)
-            self.field = MLP(latent, (hidden, hidden), "elu")
+            self.field = MLP(latent, (hidden, hidden), "tanh")
             self.decoder = MLP(latent, (hidden,), "relu", out_dim=dim)
             self.log_spread = nn.Parameter(torch.tensor(_SPREAD).log())
         self._options = {"method": method, "control": control, "gradient": gradient, "rtol": rtol, "atol": rtol}
