@@ -38,7 +38,7 @@ def test_a_series_does_not_depend_on_the_others(kind):
 
 def test_the_path_is_followed_through_any_times():
     model = LatentODE(2, seed=0, rtol=1e-7).double()
-    t, x, grid, _ = some()
+    t, x, *_ = some()
     t, x = t.double(), x.double()
     few = t[:, :1] + torch.tensor([[0.0, 0.4, 1.0]]).double()
     many = t[:, :1] + torch.linspace(0, 1, 11).double()

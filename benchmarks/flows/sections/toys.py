@@ -12,7 +12,7 @@ TITLE = "Toy laws in the plane: a hollow flow with the exact trace"
 MASS, OFF = 1e-3, 1e-5
 _SECONDS = 40.0  # of a training
 _FEW = ("moons", "8gaussians", "checkerboard")
-_POINTS, _REACH = 240, 8.0
+_POINTS, _REACH = 160, 7.0
 
 
 def run(context: Context) -> list[Row]:
