@@ -13,6 +13,7 @@ from pdekit.flows.masked_layers import MaskedFlow
 from pdekit.flows.normalizing import NormalizingFlow
 from pdekit.flows.picture import density_in_plane
 from pdekit.flows.planar import PlanarField
+from pdekit.flows.posteriors import POSTERIORS, vae_with
 from pdekit.flows.residual_layers import PlanarFlow, SylvesterFlow
 from pdekit.flows.structured import DivergenceFreeField, HamiltonianField
 from pdekit.flows.toys import TOYS, toy
@@ -24,6 +25,7 @@ from pdekit.flows.vae_networks import vae_networks
 __all__ = [
     "CLASSIFIERS",
     "CNF",
+    "POSTERIORS",
     "TOYS",
     "VAE",
     "Bijection",
@@ -56,4 +58,5 @@ __all__ = [
     "spirals",
     "toy",
     "vae_networks",
+    "vae_with",
 ]

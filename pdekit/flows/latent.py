@@ -18,7 +18,7 @@ _SPREAD = 0.3  # of readings about the path, where training begins
 
 
 class LatentODE(nn.Module):
-    """x_k = decoder(z(t_k)) + noise, where dz/dt = f(z), and z(t_0) is told by a network that reads the series backwards.
+    """x_k = decoder(z(t_k)) + noise with dz/dt = f(z), where a network that reads the series backwards tells z(t_0).
 
     Args:
         dim: Entries of a reading.
