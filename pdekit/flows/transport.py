@@ -21,6 +21,7 @@ from pdekit.ode.inputs import read_tolerances
 from pdekit.ode.methods import Tsit5
 from pdekit.operators import divergence
 from pdekit.operators.methods import Exact, Hutchinson
+from pdekit.operators.stochastic import bottleneck_width
 
 _LOOSE = 1e6  # times the tolerance: what is integrated for a penalty alone must not steer the steps
 
@@ -61,18 +62,18 @@ class Transport:
     ) -> "Passage":
         """States (n, d) at t1 carried back to t0, or at t0 carried to t1, with the integrals on the way."""
         dim = x.shape[-1]
-        steered = self.trace if isinstance(self.trace, Hutchinson) else None
+        noise = self._noise(x, context, self.times[1] if back else self.times[0])
         parts = [
             context,
-            None if steered is None else steered.draw(x)[0].movedim(0, 1).flatten(1),
+            None if noise is None else noise.movedim(0, 1).flatten(1),
             None if jacobian is None else jacobian.draw(x)[0].movedim(0, 1).flatten(1),
         ]
         sizes = [0 if part is None else part.shape[-1] for part in parts]
         extras = 1 + kinetic + (jacobian is not None)
 
         def rates(t: Any, state: Tensor, context: Tensor | None = None) -> Tensor:
-            given, noise, probes = (None,) * 3 if context is None else context.split(sizes, -1)
-            velocity, spread = self._differentiated(t, state[..., :dim], given, noise)
+            given, fixed, probes = (None,) * 3 if context is None else context.split(sizes, -1)
+            velocity, spread = self._differentiated(t, state[..., :dim], given, fixed)
             out = [velocity, spread.unsqueeze(-1)]
             if kinetic:
                 out.append(velocity.square().sum(-1, True))
@@ -102,6 +103,17 @@ class Transport:
             counts=found.counts,
         )
 
+    def _noise(self, x: Tensor, context: Tensor | None, t: Any) -> Tensor | None:
+        """The random directions of a whole solve, (samples, n, d) or as wide as the bottleneck."""
+        method = self.trace
+        if not isinstance(method, Hutchinson):
+            return None
+        if not method.bottleneck:
+            return method.draw(x)[0]
+        given = {} if context is None else {"context": context}
+        with torch.no_grad():
+            return method.draw(x, bottleneck_width(self.field, t, x, **given))[0]
+
     def _solve(self, f: Any, y: Tensor, times: tuple[Any, Any], context: Tensor | None, atol: Any) -> Any:
         return odeint(
             f,
@@ -130,7 +142,7 @@ class Transport:
         if callable(self.trace):
             return method(t, x, **given)
         if noise is not None and isinstance(method, Hutchinson):
-            method = replace(method, noise=noise.unflatten(-1, (-1, x.shape[-1])).movedim(-2, 0))
+            method = replace(method, noise=noise.unflatten(-1, (method.samples, -1)).movedim(-2, 0))
         found: Any = divergence(self.field, method, full_output=True)(t, x, **given)
         return found.output, found.value
 

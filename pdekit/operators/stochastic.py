@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pdekit.errors import OperatorError
-from pdekit.operators.call import Call, check_scalar_or_vector, check_vector
+from pdekit.operators.call import Call, check_scalar_or_vector, check_vector, make_call
 from pdekit.operators.contract import check_rows
 from pdekit.operators.following import Refusal, follow
 from pdekit.operators.methods import Hutchinson, Within
@@ -56,6 +56,22 @@ def jacobian_samples(call: Call, method: Hutchinson, *, trace: bool) -> Samples:
 
 
 def _bottleneck_samples(call: Call, method: Hutchinson) -> Samples:
+    output, noise, back, seed = _bottleneck(call, method)
+    return Samples(output, (noise * back).sum(-1), seed)
+
+
+def bottleneck_width(f: Callable[..., Any], *arguments: Any, **keywords: Any) -> int:
+    """H of f = g(W x), W (H, d): the length of the directions that `Hutchinson(bottleneck=True)` draws there.
+
+    Raises:
+        OperatorError: If the first thing that the state meets is no linear layer.
+    """
+    call = make_call("divergence", f, arguments, keywords)
+    return _bottleneck(call, Hutchinson(bottleneck=True, seed=0))[1].shape[-1]
+
+
+def _bottleneck(call: Call, method: Hutchinson) -> tuple[Any, Tensor, Tensor, int | None]:
+    """f, directions v (samples, *batch, H), W (dg/dz) v, and the seed."""
     drawn: list[tuple[Tensor, int | None]] = []
 
     def probes(like: Any, width: int) -> Tensor:
@@ -76,7 +92,7 @@ def _bottleneck_samples(call: Call, method: Hutchinson) -> Samples:
         back = functional.linear(first.inner, run.input_map @ first.weight)
     else:
         back = functional.linear(jet.full(1), run.input_map)
-    return Samples(jet.value, (noise * back).sum(-1), seed)
+    return jet.value, noise, back, seed
 
 
 def second_order_samples(call: Call, spread: Spread, drift: Any, method: Hutchinson) -> Samples:

@@ -1,6 +1,7 @@
 """What a flow tells besides densities: contexts, penalties, costs, end times that are trained, chains."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from pdekit.errors import InputError
 from pdekit.flows import CNF
-from pdekit.nets import MLP, HollowNet
+from pdekit.nets import MLP, ConcatSquashMLP, HollowNet
 from pdekit.ode import RK4, Backsolve, Fixed
 from pdekit.operators import Dense, Exact, Hutchinson
 
@@ -174,3 +175,23 @@ def test_a_module_is_checked_less_and_less_often():
     few, many = min(counts), max(counts)
     assert [c > few for c in counts] == [k in (1, 2, 4, 8) for k in range(1, 9)]
     assert many > 1.3 * few
+
+
+@pytest.mark.parametrize("kind", [MLP, ConcatSquashMLP])
+def test_a_bottleneck_has_fewer_directions_and_the_same_mean(kind):
+    """f = g(W x) with three rows in W: directions of three entries, fixed for a solve, right on average."""
+    field = kind(6, (3, 8), time=True, seed=0).double()
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    law = CNF(field, standard(6), rtol=1e-6, atol=1e-6)
+    trace = Hutchinson(bottleneck=True, distribution="gaussian", seed=1)
+    with torch.no_grad():
+        exact = law.log_prob(x)
+        one, same = (law.changed(trace=trace).log_prob(x) for _ in range(2))
+        draws = torch.stack([law.changed(trace=replace(trace, seed=k)).log_prob(x) for k in range(40)])
+        many = law.changed(trace=replace(trace, samples=3000)).log_prob(x)
+    assert torch.equal(one, same)
+    assert float((one - exact).abs().max()) > 1e-3
+    assert float(((draws.mean(0) - exact) / (draws.std(0) / 40**0.5)).abs().max()) < 5
+    assert float(((many - exact) / (draws.std(0) / 3000**0.5)).abs().max()) < 5
+    with pytest.raises(InputError, match="no linear layer"):
+        law.changed(field=lambda t, x: torch.tanh(x) @ torch.ones(6, 6).double(), trace=trace).log_prob(x)

@@ -20,7 +20,7 @@ SECTIONS = catalogue.benchmark("flows").SECTIONS
     "name", [pytest.param(name, marks=[] if name == "structure" else [pytest.mark.slow]) for name in SECTIONS]
 )
 def test_section(name: str, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("spheres", "toys", "trace"):
+    for module in ("spheres", "toys", "trace", "digits", "classifiers"):
         monkeypatch.setattr(f"benchmarks.flows.sections.{module}.run_tasks", _in_turn)
     rows = catalogue.section("flows", name).run(context)
     assert rows
