@@ -16,6 +16,7 @@ from pdekit.flows.planar import PlanarField
 from pdekit.flows.posteriors import POSTERIORS, vae_with
 from pdekit.flows.residual_layers import PlanarFlow, SylvesterFlow
 from pdekit.flows.structured import DivergenceFreeField, HamiltonianField
+from pdekit.flows.tables import TABLES, Table, tabular
 from pdekit.flows.toys import TOYS, toy
 from pdekit.flows.transport import Passage
 from pdekit.flows.vae import VAE
@@ -26,6 +27,7 @@ __all__ = [
     "CLASSIFIERS",
     "CNF",
     "POSTERIORS",
+    "TABLES",
     "TOYS",
     "VAE",
     "Bijection",
@@ -46,6 +48,7 @@ __all__ = [
     "ResidualBlock",
     "SeriesRNN",
     "SylvesterFlow",
+    "Table",
     "VAEFit",
     "density_in_plane",
     "digits",
@@ -56,6 +59,7 @@ __all__ = [
     "mnist",
     "omniglot",
     "spirals",
+    "tabular",
     "toy",
     "vae_networks",
     "vae_with",

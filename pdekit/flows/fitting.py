@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from pdekit.errors import DataError, InputError
 from pdekit.flows.cnf import CNF
+from pdekit.flows.normalizing import NormalizingFlow
 from pdekit.flows.transport import Passage
+from pdekit.ode.storage import read, write
 from pdekit.operators.methods import Exact, Hutchinson
 from pdekit.training import History, Progress, Training, train
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 Sampler = Callable[[int, int], Any]  # (how many, seed) to samples (n, d)
 
+_KIND = "flow-fit"
 _TRAINING = Training(steps=2000, batch=512, rate=3e-3)
 _FEWEST = 10
 _AT_ONCE = 4096
@@ -35,13 +38,13 @@ class FlowFit:
         nll: The mean of -log p over held-out samples, in nats.
         stderr: Its standard error.
         held_out: -log p of each of them, (n,).
-        evaluations: Evaluations of the field that one of them took, on average.
+        evaluations: Evaluations of the field that one of them took, on average; NaN where there is no field.
         reconstruction_error: How far off the way back and forth was, at most.
         history: Of the training.
         seed: Of batches, and of what was held out.
     """
 
-    flow: CNF
+    flow: "CNF | NormalizingFlow"
     nll: float
     stderr: float
     held_out: Tensor
@@ -50,6 +53,41 @@ class FlowFit:
     history: History
     seed: int
 
+    def save(self, path: Any) -> None:
+        """Write parameters and figures to one safetensors file."""
+        figures: dict[str, Any] = {"nll": self.nll, "stderr": self.stderr, "seed": self.seed}
+        costs = {"evaluations": self.evaluations, "reconstruction_error": self.reconstruction_error}
+        history = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.history).items()}
+        state = nn.ModuleList(_modules(self.flow)).state_dict()
+        tensors = {f"net.{name}": p.clone() for name, p in state.items()} | {"held_out": self.held_out}
+        about = {"figures": figures, "costs": {k: v if np.isfinite(v) else None for k, v in costs.items()}}
+        write(path, _KIND, about | {"history": history}, tensors)
+
+    @classmethod
+    def load(cls, path: Any, flow: "CNF | NormalizingFlow") -> "FlowFit":
+        """The fit of a file; its parameters are put into `flow`, which must be built as it was for the training.
+
+        Raises:
+            InputError: If the parameters do not fit.
+            DataError: If the file holds something else.
+        """
+        about, tensors = read(path, _KIND)
+        modules = nn.ModuleList(_modules(flow))
+        try:
+            modules.load_state_dict({n[4:]: p for n, p in tensors.items() if n.startswith("net.")})
+        except RuntimeError as error:
+            raise InputError(f"The parameters in {path} don't fit this flow. {error}") from error
+        history = about["history"]
+        costs: dict[str, Any] = {k: float("nan") if v is None else v for k, v in about["costs"].items()}
+        dtype = next(modules.parameters()).dtype
+        return cls(
+            flow=_for_judging(flow, None, dtype),
+            held_out=tensors["held_out"],
+            history=History(np.array(history["steps"]), np.array(history["losses"]), history["seconds"]),
+            **about["figures"],
+            **costs,
+        )
+
     def plot(self, *, points: int = 120) -> "Figure":
         """The loss; in the plane the density too, else the spread of -log p over held-out samples."""
         from pdekit.flows.picture import picture
@@ -57,15 +95,15 @@ class FlowFit:
         return picture(self, points)
 
     def __repr__(self) -> str:
+        cost = "" if np.isnan(self.evaluations) else f"{self.evaluations:.0f} evaluations each, "
         return (
-            f"FlowFit(nll={self.nll:.4f} ± {self.stderr:.4f} nats on {len(self.held_out)} held-out samples, "
-            f"{self.evaluations:.0f} evaluations each, back and forth off by {self.reconstruction_error:.1g}; trained "
-            f"{self.history.seconds:.0f} s)"
+            f"FlowFit(nll={self.nll:.4f} ± {self.stderr:.4f} nats on {len(self.held_out)} held-out samples, {cost}back "
+            f"and forth off by {self.reconstruction_error:.1g}; trained {self.history.seconds:.0f} s)"
         )
 
 
 def fit_flow(
-    flow: CNF,
+    flow: CNF | NormalizingFlow,
     data: "np.ndarray | Tensor | Sampler",
     training: Training = _TRAINING,
     *,
@@ -81,7 +119,8 @@ def fit_flow(
 
     Args:
         flow: The flow with the options to train with: for speed a loose tolerance, `Fixed(step)`, or `Hutchinson()`.
-            Everything in it that is a module is trained: the field, those of flows in its base, and end times.
+            Everything in it that is a module is trained: the field, those of flows in its base, and end times. Or a
+            `NormalizingFlow`, whose layers are trained.
         data: Samples (n, d); or a function of (how many, seed) that makes fresh ones for every step.
         training: Steps, batch, rate, checkpoint, a limit of seconds. A checkpoint of other samples is refused; whether
             a sampler is the same can't be told.
@@ -114,14 +153,19 @@ def fit_flow(
     parameters = [p for p in modules.parameters() if p.requires_grad]
     if not parameters:
         raise InputError("Nothing in this flow can be trained: give it a field that is a module with parameters.")
+    if isinstance(flow, NormalizingFlow) and (kinetic or jacobian or judge):
+        raise InputError("Discrete layers have no way whose cost could be penalised, and no options to judge with.")
     dtype, device = parameters[0].dtype, parameters[0].device
     batches, judged = _data(data, context, training.batch, held_out, flow.event_shape[0], seed, dtype, device)
 
     def loss(generator: torch.Generator, share: float) -> Tensor:
         x, given = batches(generator)
         # Directions come from the step's generator too: a training can be repeated, and taken up again.
+        now = flow if given is None else flow.given(given)
+        if isinstance(now, NormalizingFlow):
+            return -now.log_prob(x).mean()
         number = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        now = _with_directions(flow if given is None else flow.given(given), number)
+        now = _with_directions(now, number)
         probes = Hutchinson(seed=number + 1) if jacobian > 0 else None
         found = now.passage(x, kinetic=kinetic > 0, jacobian=probes)
         value = -(now.base.log_prob(found.start) + found.log_volume).mean()
@@ -156,8 +200,11 @@ def _digest(data: Any, context: Tensor | None) -> str:
     return f"{len(data)} samples, digest {digest.hexdigest()}"
 
 
-def _modules(flow: CNF) -> Iterator[nn.Module]:
+def _modules(flow: CNF | NormalizingFlow) -> Iterator[nn.Module]:
     """Everything that is trained: of flows in the base as well."""
+    if isinstance(flow, NormalizingFlow):
+        yield flow.bijection
+        return
     if isinstance(flow.field, nn.Module):
         yield flow.field
     ends = [t for t in flow.times if isinstance(t, Tensor) and t.requires_grad]
@@ -222,9 +269,11 @@ def _checked(data: Any, dim: int) -> Tensor:
     return x
 
 
-def _for_judging(flow: CNF, judge: dict[str, Any] | None, dtype: torch.dtype) -> CNF:
+def _for_judging(flow: Any, judge: dict[str, Any] | None, dtype: torch.dtype) -> Any:
     from pdekit.ode.control import StepControl
 
+    if isinstance(flow, NormalizingFlow):
+        return flow
     rtol = 1e-6 if dtype == torch.float64 else 1e-5
     own = {"rtol": rtol, "atol": rtol, "control": StepControl()}
     exact = {"trace": Exact()} if isinstance(flow.trace, Hutchinson) else {}
@@ -232,11 +281,15 @@ def _for_judging(flow: CNF, judge: dict[str, Any] | None, dtype: torch.dtype) ->
     return flow.changed(**{**own, **exact, **base, **(judge or {})})
 
 
-def _judged(flow: CNF, x: Tensor, context: Tensor | None, history: History, seed: int) -> FlowFit:
+def _judged(flow: Any, x: Tensor, context: Tensor | None, history: History, seed: int) -> FlowFit:
     values, evaluations, off = [], 0.0, 0.0
     with torch.no_grad():
         for part, given in zip(x.split(_AT_ONCE), (x if context is None else context).split(_AT_ONCE), strict=True):
             now = flow if context is None else flow.given(given)
+            if isinstance(now, NormalizingFlow):
+                values.append(-now.log_prob(part))
+                evaluations, off = float("nan"), max(off, _off(now, part))
+                continue
             found: Passage = now.passage(part)
             values.append(-(now.base.log_prob(found.start) + found.log_volume))
             evaluations += found.evaluations * len(part) / len(x)
@@ -252,6 +305,12 @@ def _judged(flow: CNF, x: Tensor, context: Tensor | None, history: History, seed
         history=history,
         seed=seed,
     )
+
+
+def _off(flow: NormalizingFlow, x: Tensor) -> float:
+    """How far off the way through the layers and back is, at most."""
+    again = flow.bijection.inverse(flow.bijection(x, flow.context)[0], flow.context)
+    return float((again - x).abs().max())
 
 
 __all__ = ["FlowFit", "fit_flow"]

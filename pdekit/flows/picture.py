@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pdekit.flows.cnf import CNF
+from pdekit.flows.normalizing import NormalizingFlow
 from pdekit.report import new_figure
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ def picture(fit: "FlowFit", points: int) -> "Figure":
 
 
 def density_in_plane(
-    flow: CNF, points: int, reach: float | None = None
+    flow: "CNF | NormalizingFlow", points: int, reach: float | None = None
 ) -> tuple[tuple[float, float, float, float], np.ndarray]:
     """p at the centres of points x points cells of a square about 0 that holds the flow's samples, and its ends."""
     with torch.no_grad():
-        like: Any = next(iter(getattr(flow.field, "parameters", list)()), torch.zeros(()))
+        moved = flow.field if isinstance(flow, CNF) else flow.bijection
+        like: Any = next(iter(getattr(moved, "parameters", list)()), torch.zeros(()))
         if reach is None:
             reach = _REACH * float(flow.sample((_DRAWN,)).abs().max())
         width = 2 * reach / points

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from pdekit.errors import DataError, InputError
-from pdekit.flows import CNF, PlanarField, fit_flow, toy
+from pdekit.flows import CNF, FlowFit, MaskedFlow, NormalizingFlow, PlanarField, fit_flow, toy
 from pdekit.nets import MLP, HollowNet
 from pdekit.ode import RK4, Fixed
 from pdekit.operators import Exact, Hutchinson
@@ -121,3 +121,38 @@ def test_what_makes_no_sense_is_refused():
         fit_flow(flow, np.zeros((100, 2)), short, held_out=2.0)
     with pytest.raises(InputError, match="row for each"):
         fit_flow(flow, np.zeros((100, 2)), short, context=torch.zeros(3, 1))
+
+
+def test_a_fit_is_saved_and_loaded(tmp_path):
+    x = toy("moons", 400).astype(np.float32)
+
+    def made(seed):
+        return CNF(HollowNet(2, time=True, seed=seed), standard(), method=RK4(), control=Fixed(0.5))
+
+    fit = fit_flow(made(0), x, Training(steps=20, batch=64))
+    fit.save(tmp_path / "fit.safetensors")
+    again = FlowFit.load(tmp_path / "fit.safetensors", made(1))
+    assert repr(again) == repr(fit)
+    states = torch.from_numpy(x[:5])
+    torch.testing.assert_close(again.flow.log_prob(states), fit.flow.log_prob(states), rtol=0, atol=0)
+    with pytest.raises(InputError, match="don't fit"):
+        FlowFit.load(tmp_path / "fit.safetensors", CNF(MLP(2, (4,), time=True, seed=0), standard()))
+
+
+def test_discrete_layers_are_fitted_the_same_way(tmp_path):
+    """A shifted, stretched normal law: an affine coupling reaches its entropy."""
+    torch.manual_seed(0)
+    x = torch.randn(4000, 2) * torch.tensor([2.0, 0.5]) + torch.tensor([1.0, -1.0])
+    flow = NormalizingFlow(MaskedFlow(2, "autoregressive", 2, (16,), seed=0), standard())
+    fit = fit_flow(flow, x, Training(steps=400, batch=256, rate=1e-2))
+    entropy = math.log(2 * math.pi * math.e) + math.log(2.0 * 0.5)
+    assert fit.nll == pytest.approx(entropy, abs=0.1)
+    assert np.isnan(fit.evaluations)
+    assert fit.reconstruction_error < 1e-4
+    assert "evaluations" not in repr(fit)
+    fit.save(tmp_path / "fit.safetensors")
+    again = FlowFit.load(tmp_path / "fit.safetensors", flow)
+    assert repr(again) == repr(fit)
+    assert len(fit.plot(points=20).axes) == 2
+    with pytest.raises(InputError, match="Discrete layers"):
+        fit_flow(flow, x, Training(steps=2), kinetic=1.0)
