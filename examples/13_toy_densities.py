@@ -1,4 +1,4 @@
-"""Eight laws in the plane, each by a hollow flow with the exact trace, and the way from the base to one of them.
+"""Eight laws in the plane, each by a hollow flow with the exact trace; a film of the way from the base to all of them.
 
 Every flow is trained for the same number of steps, four of Runge and Kutta each, and judged by an adaptive solver on
 samples that it has not seen: nats, evaluations, and how far off the way back and forth was. `paper` has the number of
@@ -20,7 +20,8 @@ from pdekit.report.style import new_figure
 PRESETS = {"small": (150, 256), "paper": (10_000, 512)}
 REACH, POINTS = 4.5, 90
 FILM = "pinwheel"
-FRAMES = (0.25, 0.5, 0.75)
+SHARES = (0.25, 0.5, 0.75)
+FRAMES, FPS = 16, 8
 
 
 def trained(name: str, preset: str) -> FlowFit:
@@ -35,6 +36,7 @@ def trained(name: str, preset: str) -> FlowFit:
 
 def main(folder: Path, preset: str = "small") -> None:
     """Trains all eight, prints their table and writes the picture to `folder`."""
+    flows = {}
     canvas, axes = new_figure(nrows=3, ncols=4, wide=True, height=8.0)
     for ax in axes.flat:
         ax.set_xticks([])
@@ -45,16 +47,36 @@ def main(folder: Path, preset: str = "small") -> None:
         nll = f"{fit.nll:.3f} ± {fit.stderr:.3f}"
         print(f"{name:14s}{nll:>18s}{fit.evaluations:14.0f}{fit.reconstruction_error:17.1g}", flush=True)
         _draw(ax, fit.flow, name)
-        if name == FILM:
-            film = fit.flow
-    for share, ax in zip((*FRAMES, 1.0), axes[2], strict=True):
-        _draw(ax, film.changed(times=(0.0, share)), f"{FILM}, t = {share:g}")
+        flows[name] = fit.flow
+    for share, ax in zip((*SHARES, 1.0), axes[2], strict=True):
+        _draw(ax, flows[FILM].changed(times=(0.0, share)), f"{FILM}, t = {share:g}")
     canvas.savefig(folder / "13_toy_densities.png", dpi=150, facecolor="white")
-    print(f"Picture: {folder / '13_toy_densities.png'}")
+    print(f"Picture: {folder / '13_toy_densities.png'}", flush=True)
+    film(flows, folder / "13_toy_densities.gif", FRAMES)
+    print(f"Film: {folder / '13_toy_densities.gif'}")
 
 
-def _draw(ax, flow: CNF, title: str) -> None:
-    extent, density = density_in_plane(flow, POINTS, REACH)
+def film(flows: dict[str, CNF], path: Path, frames: int) -> None:
+    """The eight densities at equal times from the base to the end."""
+    from matplotlib.animation import PillowWriter
+
+    canvas, axes = new_figure(nrows=2, ncols=4, wide=True, height=6.4)
+    canvas.set_facecolor("white")
+    writer = PillowWriter(fps=FPS)
+    with writer.saving(canvas, str(path), dpi=60):
+        for share in (*np.linspace(0.02, 1.0, frames), *[1.0] * (FPS // 2)):
+            for (name, flow), ax in zip(flows.items(), axes.flat, strict=True):
+                ax.clear()
+                ax.set_xticks([])
+                ax.set_yticks([])
+                # While it is on its way a loose solve is good enough to look at.
+                now = flow.changed(times=(0.0, float(share)), rtol=1e-3, atol=1e-3)
+                _draw(ax, now, f"{name}, t = {share:.2f}", points=POINTS // 2)
+            writer.grab_frame()
+
+
+def _draw(ax, flow: CNF, title: str, points: int = POINTS) -> None:
+    extent, density = density_in_plane(flow, points, REACH)
     ax.imshow(np.sqrt(density.T), origin="lower", extent=extent, cmap="viridis")
     ax.set_title(title)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from pdekit.checkpoint import Checkpoint
 from pdekit.errors import InputError, NumericalError
 from pdekit.ode.storage import complete
+from pdekit.threads import one_thread
 
 _KIND = "training"
 _CLIP = 10.0  # times the usual size of a gradient
@@ -20,6 +22,7 @@ _EVERY = 30.0  # seconds between two checkpoints
 _RECORDS = 200
 _WARM = 100  # steps with a growing rate
 _DIVERGED = 1e4
+_SHARED = 10_000_000  # products in one operation, from which on it is worth several threads
 
 Progress = Callable[[str, float], None]
 
@@ -109,10 +112,25 @@ def train(
         InputError: If the checkpoint belongs to another training.
     """
     optimizer = torch.optim.Adam(net.parameters(), options.rate)
-    device = next(net.parameters()).device
     state = _State(
         net, optimizer, options.checkpoint, f"{what}; {key}; {options.steps}, {options.batch}, {options.rate}"
     )
+    with _threads(net, options.batch):
+        return _loop(net, loss, options, optimizer, state, seed=seed, what=what, progress=progress)
+
+
+def _loop(
+    net: nn.Module,
+    loss: Callable[[torch.Generator, float], Tensor],
+    options: Training,
+    optimizer: torch.optim.Adam,
+    state: "_State",
+    *,
+    seed: int,
+    what: str,
+    progress: Progress | None,
+) -> History:
+    device = next(net.parameters()).device
     done, spent, usual = state.restored()
     steps, losses, sums, lowest = [], [], [], np.inf
     begun, recorded = time.monotonic(), 0.0
@@ -160,6 +178,12 @@ def train(
     total = spent + time.monotonic() - begun
     state.keep(options.steps, total, usual)
     return History(np.array(steps), np.array(losses), total)
+
+
+def _threads(net: nn.Module, batch: int) -> AbstractContextManager[None]:
+    """One thread for small networks: several would wait for one another at every operation."""
+    products = batch * max(p.numel() for p in net.parameters())
+    return nullcontext() if products >= _SHARED else one_thread(0)
 
 
 def _clip(net: nn.Module, usual: float | None) -> float:

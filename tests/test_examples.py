@@ -20,7 +20,14 @@ LONG = (
     "11_ladder_of_fits",
     "12_unpaired_samples",
     "13_toy_densities",
-)  # half a minute each
+    "14_layers_and_units",
+    "15_exact_and_stochastic_trace",
+    "16_precision_for_evaluations",
+    "17_time_and_dimension",
+    "18_digits_classifiers",
+    "19_digits_autoencoders",
+    "20_latent_spirals",
+)  # half a minute to some minutes each
 CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else []) for path in EXAMPLES]
 
 

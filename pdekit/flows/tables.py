@@ -42,9 +42,10 @@ def tabular(name: str, folder: Any) -> Table:
 
     Args:
         name: One of `TABLES`.
-        folder: The unpacked archive (`power/data.npy`, `hepmass/1000_train.csv`, `miniboone/data.npy`,
-            `BSDS300/BSDS300.hdf5`; `gas/ethylene_CO.parquet`, made of the pickle by pandas, as none is opened here); or the same with a folder for each table that holds
-            `train.npy`, `validation.npy` and `test.npy`, which are taken as they are.
+        folder: The unpacked archive: `power/data.npy`, `hepmass/1000_train.csv`, `miniboone/data.npy`,
+            `BSDS300/BSDS300.hdf5`, and `gas/ethylene_CO.parquet`, written with pandas from the archive's pickle, which
+            is not opened here. Or the same with a folder for each table that holds `train.npy`, `validation.npy` and
+            `test.npy`, which are taken as they are.
 
     Raises:
         InputError: If there is no such table.
