@@ -55,7 +55,7 @@ def main(folder: Path, preset: str = "small") -> None:
         later = grid[POINTS // 2 :].expand(TEST, -1)
         models = {
             "RNN": SeriesRNN(2, seed=0),
-            "latent ODE": LatentODE(2, method=pk.ode.RK4(), control=pk.ode.Fixed(0.05), seed=0),
+            "latent ODE": LatentODE(2, seed=0),
         }
         errors, told = {}, {}
         for name, model in models.items():

@@ -167,18 +167,18 @@ def check_series(t: Tensor, x: Tensor, dim: int) -> None:
 
 
 def spirals(n: int, *, points: int = 200, noise: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Spirals in the plane, half of them clockwise, each from a phase of its own.
+    """Pieces of two spirals in the plane, one anticlockwise and going out, one clockwise and going in.
 
     Args:
-        n: How many.
-        points: Readings of each, at equal times from 0 to 2.
+        n: How many; the two spirals take turns.
+        points: Readings of each, at equal times from 0 to 8, a radian in each unit of time.
         noise: Spread of what is added to readings.
-        seed: Of phases and noise.
+        seed: Of where they begin, and of the noise.
 
     Returns:
         Times (points,), readings (n, points, 2) and the same without noise, float32.
 
-    Source: as in R. T. Q. Chen et al. (2018), section 5: radii .3 phi going out, and going in from a distance.
+    They are like those of R. T. Q. Chen et al. (2018), section 5, whose exact numbers are not in the paper.
 
     Example:
         >>> t, x, clean = spirals(4, points=50)
@@ -188,14 +188,15 @@ def spirals(n: int, *, points: int = 200, noise: float = 0.1, seed: int = 0) -> 
     check_count("n", n)
     check_count("points", points, least=2)
     generator = torch.Generator().manual_seed(seed)
-    t = torch.linspace(0.0, 2.0, points)
-    phase = 2 * torch.pi * torch.rand(n, 1, generator=generator)
+    t = torch.linspace(0.0, _LONG, points)
+    angle = _FIRST * torch.rand(n, 1, generator=generator) + t
     inward = torch.arange(n)[:, None] % 2 == 0
-    angle = 3 * torch.pi * t[None]  # three half turns in each unit of time
-    radius = torch.where(inward, 2.0 - 0.3 * angle / torch.pi, 0.2 + 0.3 * angle / torch.pi)
-    turn = torch.where(inward, -1.0, 1.0) * angle + phase
+    radius = torch.where(inward, 2.6 - 0.12 * angle, 0.4 + 0.12 * angle)
+    turn = torch.where(inward, -angle, angle)
     clean = torch.stack([radius * torch.cos(turn), radius * torch.sin(turn)], -1)
     return t, clean + noise * torch.randn(clean.shape, generator=generator), clean
 
+
+_LONG, _FIRST = 8.0, 10.0  # radians: the length of a piece, and where it may begin
 
 __all__ = ["LatentODE", "SeriesRNN", "check_series", "spirals"]
