@@ -17,7 +17,7 @@ import pdekit as pk
 from pdekit.flows import CNF, fit_flow, toy
 from pdekit.report.style import add_legend, new_figure
 
-PRESETS = {"small": (600, 256), "paper": (10_000, 512)}
+PRESETS = {"small": (300, 256), "paper": (10_000, 512)}
 LAW = "2spirals"
 TRACES = {"exact": pk.Exact(), "Hutchinson": pk.Hutchinson(), "Hutchinson, 4 directions": pk.Hutchinson(4)}
 DRAWS = 20

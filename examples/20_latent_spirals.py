@@ -49,7 +49,7 @@ def main(folder: Path, preset: str = "small") -> None:
     """Prints the table and writes the picture to `folder`."""
     n, steps, batch, counts = PRESETS[preset]
     canvas, axes = new_figure(ncols=4, wide=True, height=3.6)
-    print(f"{'readings':>9s}{'RNN':>9s}{'latent ODE':>13s}   published: RNN, latent ODE (Chen et al. 2018)")
+    print(f"{'readings':>9s}{'RNN':>9s}{'latent ODE':>13s}   published, of other spirals: RNN, ODE (Chen et al. 2018)")
     for count in counts:
         grid, t, x, clean = readings(n, count, seed=1)
         later = grid[POINTS // 2 :].expand(TEST, -1)

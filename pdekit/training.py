@@ -176,7 +176,7 @@ def _loop(
             state.keep(reached, spent + time.monotonic() - begun, usual)
         raise
     total = spent + time.monotonic() - begun
-    state.keep(options.steps, total, usual)
+    state.keep(reached, total, usual)  # ended by `seconds`, it goes on where more of them are given
     return History(np.array(steps), np.array(losses), total)
 
 

@@ -19,7 +19,7 @@ def folds(n: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def tuning(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """A split of the first fold's training rows: what is judged by later stays unseen."""
+    """A split of the first fold's training rows: the first fold's images stay unseen; those of others choose a rate."""
     rows, _ = folds(n)[0]
     cut = len(rows) // FOLDS
     return rows[cut:], rows[:cut]
@@ -35,7 +35,15 @@ def chosen(kinds: Sequence[str], rates: Sequence[float], scores: Sequence[Outcom
     return found
 
 
-def paired(a: Sequence[Any], b: Sequence[Any]) -> tuple[float, float]:
-    """Mean and standard error of a - b, paired by items."""
-    gap = np.concatenate([np.asarray(x, float) for x in a]) - np.concatenate([np.asarray(x, float) for x in b])
-    return float(gap.mean()), float(gap.std(ddof=1) / len(gap) ** 0.5)
+def paired(a: Sequence[Any], b: Sequence[Any]) -> str:
+    """Twice the standard errors of a - b: over trainings, one for each fold, and over items given these trainings.
+
+    The first is what decides: two trainings that differ in the seed alone differ by more than their items tell.
+    """
+    gaps = [np.asarray(x, float) - np.asarray(y, float) for x, y in zip(a, b, strict=True)]
+    means, items = np.array([g.mean() for g in gaps]), np.concatenate(gaps)
+    over_items = items.std(ddof=1) / len(items) ** 0.5
+    if len(means) < 2:
+        return f"+- {2 * over_items:.2g} (2 s.e. over images)"
+    over_folds = means.std(ddof=1) / len(means) ** 0.5
+    return f"+- {2 * over_folds:.2g} (2 s.e. over {len(means)} trainings; over images alone {2 * over_items:.2g})"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pdekit.errors import InputError
 from pdekit.nets.conditioners.checks import check_count
 
-_QUIET = 0.1  # of the usual initial weights: a flow begins near the identity
+_QUIET = 0.1  # of the usual initial weights: most flows begin near the identity
 
 
 class Bijection(nn.Module, ABC):

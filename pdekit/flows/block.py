@@ -69,6 +69,11 @@ class ODEBlock(nn.Module):
         # Not a part of this module: its parameters are the field's, which is one.
         self._transport = Transport(inner, None, check_times(times), method, rtol, atol, control, gradient)
 
+    def extra_repr(self) -> str:
+        """How it is solved."""
+        told = ", ".join(f"{name}={value!r}" for name, value in self._transport.options().items() if name != "trace")
+        return f"augment={self.augment}, shape={self.shape}, {told}"
+
     def forward(self, x: Tensor) -> Tensor:
         """States (*batch, d) to (*batch, d + augment); with a shape (*batch, c, ...) to (*batch, c + augment, ...).
 

@@ -27,7 +27,7 @@ class ClassifierFit:
     Attributes:
         net: It.
         error: The share of held-out images that it gets wrong.
-        stderr: Its standard error.
+        stderr: Its standard error, of one more image of either kind, so that it is never zero.
         entropy: The mean of -log p of their labels, in nats.
         wrong: Which are wrong, (n,).
         parameters: How many numbers were trained.
@@ -108,7 +108,7 @@ def fit_classifier(
         some = torch.randint(len(x), (training.batch,), generator=generator, device=x.device)
         return cross_entropy(net(x[some]), y[some])
 
-    digest = hashlib.blake2b(x.cpu().numpy().tobytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(x.cpu().numpy().tobytes() + y.cpu().numpy().tobytes(), digest_size=16).hexdigest()
     net.train()
     history = train(
         net, loss, training, seed=seed, what="the classifier", progress=progress, key=f"{net!r}; {digest}; {seed}"
@@ -126,7 +126,7 @@ def fit_classifier(
     return ClassifierFit(
         net=net,
         error=error,
-        stderr=(error * (1 - error) / len(wrong)) ** 0.5,
+        stderr=_uncertainty(int(wrong.sum()), len(wrong)),
         entropy=float(cross_entropy(found, y_out)),
         wrong=wrong,
         parameters=sum(p.numel() for p in net.parameters() if p.requires_grad),
@@ -134,6 +134,12 @@ def fit_classifier(
         history=history,
         seed=seed,
     )
+
+
+def _uncertainty(wrong: int, n: int) -> float:
+    """Of a share, with one more of either kind: not zero where nothing, or everything, is wrong."""
+    share = (wrong + 1) / (n + 2)
+    return (share * (1 - share) / (n + 2)) ** 0.5
 
 
 def _checked(images: Any, labels: Any, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -119,12 +119,15 @@ class CNF(Distribution):
             >>> flow.changed(trace=Exact(), rtol=1e-7).trace
             Exact()
         """
-        names = ("field", "trace", "times", "method", "rtol", "atol", "control", "gradient")
-        now = {name: getattr(self._transport, name) for name in names}
-        unknown = set(options) - {*names, "base", "context"}
+        now = {"field": self.field, **self.options()}
+        unknown = set(options) - {*now, "base", "context"}
         if unknown:
-            raise InputError(f"A flow has no option {sorted(unknown)[0]!r}; known are {', '.join(names)}.")
+            raise InputError(f"A flow has no option {sorted(unknown)[0]!r}; known are {', '.join(now)}.")
         return CNF(**{**now, "base": self.base, "context": self.context, **options})
+
+    def options(self) -> dict[str, Any]:
+        """How it is solved: `trace`, `times`, `method`, `rtol`, `atol`, `control`, `gradient`."""
+        return self._transport.options()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(t1, x) at states (*shape, *batch, d), (*shape, *batch).

@@ -63,8 +63,11 @@ class ContinuousFlow(Bijection):
 
     def changed(self, **options: Any) -> "ContinuousFlow":
         """The same layer, with the same network, with other options: `trace`, `rtol`, `control`, ..."""
-        names = ("field", "trace", "times", "method", "rtol", "atol", "control", "gradient")
-        return ContinuousFlow(**{**{name: getattr(self.transport, name) for name in names}, **options})
+        return ContinuousFlow(**{"field": self.field, **self.transport.options(), **options})
+
+    def extra_repr(self) -> str:
+        """How it is solved."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.transport.options().items())
 
     def with_directions(self, seed: int) -> "ContinuousFlow":
         """Itself, or, where the trace is an estimate, the same with directions that this number fixes."""

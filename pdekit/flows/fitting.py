@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pdekit.errors import DataError, InputError
 from pdekit.flows.cnf import CNF
+from pdekit.flows.continuous_layer import ContinuousFlow
 from pdekit.flows.normalizing import NormalizingFlow
 from pdekit.flows.transport import Passage
 from pdekit.ode.storage import read, write
@@ -155,6 +156,8 @@ def fit_flow(
         raise InputError("Nothing in this flow can be trained: give it a field that is a module with parameters.")
     if isinstance(flow, NormalizingFlow) and (kinetic or jacobian or judge):
         raise InputError("Discrete layers have no way whose cost could be penalised, and no options to judge with.")
+    if isinstance(flow, NormalizingFlow) and isinstance(flow.bijection, ContinuousFlow):
+        raise InputError("A continuous flow is fitted as CNF(field, base, ...), which is judged by tolerance.")
     dtype, device = parameters[0].dtype, parameters[0].device
     batches, judged = _data(data, context, training.batch, held_out, flow.event_shape[0], seed, dtype, device)
 
@@ -175,9 +178,17 @@ def fit_flow(
             value = value + jacobian * found.jacobian.mean()
         return value
 
-    key = f"{flow!r}; {_digest(data, context)}; {kinetic}, {jacobian}, {held_out}, {seed}"
+    key = f"{_described(flow)}; {_digest(data, context)}; {kinetic}, {jacobian}, {held_out}, {seed}"
     history = train(modules, loss, training, seed=seed, what="the flow", progress=progress, key=key)
     return _judged(_for_judging(flow, judge, dtype), *judged, history, seed)
+
+
+def _described(flow: Any) -> str:
+    """All that decides a training, as text."""
+    if not isinstance(flow, CNF):
+        return repr(flow.bijection) + repr(flow.base)
+    base = _described(flow.base) if isinstance(flow.base, CNF | NormalizingFlow) else repr(flow.base)
+    return f"{flow.options()}, {flow.field!r}, {base}"
 
 
 def _with_directions(flow: CNF, number: int) -> CNF:

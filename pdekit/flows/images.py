@@ -89,7 +89,7 @@ def mnist(folder: Any, *, download: bool = False) -> Images:
 
 
 def omniglot(folder: Any) -> Images:
-    """32,460 characters of 28 x 28 pixels, 24,345 to train and 8,070 to test with: the split that papers report.
+    """32,415 characters of 28 x 28 pixels, 24,345 to train and 8,070 to test with: the split that papers report.
 
     Args:
         folder: Holds `chardata.mat`, by Burda, Grosse and Salakhutdinov (Importance weighted autoencoders, ICLR 2016,

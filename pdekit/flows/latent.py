@@ -15,6 +15,7 @@ from pdekit.ode.gradients import Discrete
 from pdekit.ode.methods import Tsit5
 
 _SPREAD = 0.3  # of readings about the path, where training begins
+_STILL = 0.1  # of the usual initial weights of the last layer: paths begin near their start
 
 
 class LatentODE(nn.Module):
@@ -63,6 +64,9 @@ class LatentODE(nn.Module):
             self.reader = nn.GRU(dim + 1, recurrent, batch_first=True)
             self.told = nn.Linear(recurrent, 2 * latent)
             self.field = MLP(latent, (hidden, hidden), "tanh")
+            with torch.no_grad():
+                *_, weight, _bias = self.field.parameters()
+                weight.mul_(_STILL)
             self.decoder = MLP(latent, (hidden,), "relu", out_dim=dim)
             self.log_spread = nn.Parameter(torch.tensor(_SPREAD).log())
         self._options = {"method": method, "control": control, "gradient": gradient, "rtol": rtol, "atol": rtol}
@@ -90,6 +94,8 @@ class LatentODE(nn.Module):
         if bool((times[:, :1] < t[:, :1]).any()):
             raise InputError("Times must not lie before the first reading of their series: z is known there.")
         begins = torch.equal(times[:, 0], t[:, 0])
+        if not begins and bool((times[:, 0] == t[:, 0]).any()):
+            raise InputError("Either all series are told from their first reading on, or none: the first times differ.")
         path = self.path(mean, times if begins else torch.cat([t[:, :1], times], 1))
         return path if begins else path[:, 1:]
 

@@ -9,6 +9,8 @@ from pdekit.flows.bijection import Amortised, Bijection, solved
 from pdekit.nets.conditioners.checks import check_count
 from pdekit.nets.field import seeded
 
+_LEAST = 1e-4  # by which layers stay away from being singular
+
 
 class PlanarFlow(Bijection):
     """K layers y = x + u tanh(w . x + b), with u corrected so that w . u > -1 and each can be inverted.
@@ -42,27 +44,29 @@ class PlanarFlow(Bijection):
         """y (*batch, d) and log |det dy/dx| (*batch,)."""
         y, given = self.read(x, context)
         total = y.new_zeros(len(y))
-        for u, w, b in self._layers(given):
+        for u, w, b, s in self._layers(given):
             value = torch.tanh((w * y).sum(-1) + b)
             y = y + u * value[:, None]
-            total = total + torch.log1p((w * u).sum(-1) * (1 - value * value))
+            # 1 + w . u (1 - tanh^2), without the difference that cancels where w . u is near -1.
+            total = total + torch.log(value * value + s * (1 - value * value))
         return y.reshape(x.shape), total.reshape(x.shape[:-1])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """x (*batch, d): in each layer w . x is the root of an increasing function."""
         x, given = self.read(y, context)
-        for u, w, b in reversed(self._layers(given)):
-            s = solved((w * u).sum(-1), torch.ones_like(b), b, (w * x).sum(-1))
-            x = x - u * torch.tanh(s + b)[:, None]
+        for u, w, b, s in reversed(self._layers(given)):
+            v = solved(s - 1, torch.ones_like(b), b, (w * x).sum(-1))
+            x = x - u * torch.tanh(v + b)[:, None]
         return x.reshape(y.shape)
 
-    def _layers(self, context: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """u, w (n, d) and b (n,) of each layer."""
+    def _layers(self, context: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """u, w (n, d), b and s = 1 + w . u > 0 (n,) of each layer."""
         flat = self.made(context).unflatten(-1, (self.layers, 2 * self.dim + 1))
         u, w, b = flat.split([self.dim, self.dim, 1], -1)
         along = (w * u).sum(-1, True)
-        u = u + (softplus(along) - 1 - along) * w / (w.square().sum(-1, True) + 1e-12)
-        return [(u[:, k], w[:, k], b[:, k, 0]) for k in range(self.layers)]
+        s = softplus(along) + _LEAST
+        u = u + (s - 1 - along) * w / (w.square().sum(-1, True) + 1e-12)
+        return [(u[:, k], w[:, k], b[:, k, 0], s[:, k, 0]) for k in range(self.layers)]
 
 
 class SylvesterFlow(Bijection):
@@ -145,8 +149,8 @@ class SylvesterFlow(Bijection):
 
 
 def _triangular(r: Tensor) -> Tensor:
-    """Upper triangular, with a diagonal within (-1, 1)."""
-    return r.triu(1) + torch.diag_embed(torch.tanh(r.diagonal(dim1=-2, dim2=-1)))
+    """Upper triangular, with a diagonal within (-1, 1), in single precision too."""
+    return r.triu(1) + torch.diag_embed((1 - _LEAST) * torch.tanh(r.diagonal(dim1=-2, dim2=-1)))
 
 
 def _diagonal(r: Tensor) -> Tensor:

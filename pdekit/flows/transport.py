@@ -1,7 +1,7 @@
 """States carried along a velocity field, and what the way does to volumes: the integrals that a flow needs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from dataclasses import field as fresh
 from functools import cached_property
 from typing import Any
@@ -46,6 +46,10 @@ class Transport:
     control: Any = StepControl()
     gradient: Any = fresh(default_factory=Discrete)
 
+    def options(self) -> dict[str, Any]:
+        """All but the field, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "field"}
+
     def carried(self, x: Tensor, context: Tensor | None, *, back: bool = False) -> tuple[Tensor, Counts]:
         """States (n, d) at t0 carried to t1, or the way back, and what it cost."""
         found = self._solve(self.field, x, self.times[::-1] if back else self.times, context, self.atol)
@@ -89,8 +93,10 @@ class Transport:
         times = self.times[::-1] if back else self.times
         found = self._solve(rates, state, times, torch.cat(known, -1) if known else None, tolerances)
         arrived, *integrals = found.y[-1].split([dim, *[1] * extras], -1)
-        # Backwards in time each integral comes with a minus.
-        spread, *values = [-value[:, 0] if back else value[:, 0] for value in integrals]
+        # Backwards in time each integral comes with a minus; costs are counted along the way, whichever it goes.
+        spread = -integrals[0][:, 0] if back else integrals[0][:, 0]
+        along = 1.0 if _number(times[1]) > _number(times[0]) else -1.0
+        values = [along * value[:, 0] for value in integrals[1:]]
         return Passage(
             transport=self,
             start=arrived if back else x,
@@ -185,7 +191,7 @@ class Passage:
         back: Whether the ends were given and the starts found, or the other way round.
         context: Of each state, (n, c), or None.
         log_volume: Minus the integral of div v from t0 to t1, (n,): log p(t1, end) = log p(t0, start) + log_volume.
-        kinetic: The integral of |v|^2, (n,), where it was asked for.
+        kinetic: The integral of |v|^2 along the way, (n,), where it was asked for; never negative.
         jacobian: That of an estimate of |dv/dx|_F^2, (n,), where it was asked for.
         counts: What the way cost each state.
     """
@@ -233,12 +239,16 @@ def check_times(times: Any) -> tuple[Any, Any]:
     """
     try:
         t0, t1 = times
-        values = tuple(float(t.detach() if isinstance(t, Tensor) else t) for t in (t0, t1))
+        values = tuple(_number(t) for t in (t0, t1))
     except (TypeError, ValueError, RuntimeError) as cause:
         raise InputError(f"times must be two different numbers, got {times!r}.") from cause
     if not (values[0] != values[1] and np.isfinite(values).all()):
         raise InputError(f"times must be two different numbers, got {times!r}.")
     return t0, t1
+
+
+def _number(t: Any) -> float:
+    return float(t.detach() if isinstance(t, Tensor) else t)
 
 
 __all__ = ["Passage", "Transport", "check_times"]

@@ -91,7 +91,7 @@ class VAEFit:
 
     @classmethod
     def load(cls, path: Any, vae: VAE) -> "VAEFit":
-        """The fit of a file; its parameters are put into `vae`, which must be built as it was.
+        """The fit of a file; its parameters are put into `vae`, which must be built as it was; judged as by default.
 
         Raises:
             InputError: If the parameters do not fit.

@@ -136,3 +136,24 @@ def test_what_makes_no_sense_is_refused():
         NormalizingFlow(torch.nn.Linear(2, 2), standard(2))
     with pytest.raises(InputError, match="base"):
         NormalizingFlow(PlanarFlow(3), standard(2))
+
+
+@pytest.mark.parametrize("along", [-8.0, -14.0, -30.0])
+def test_a_planar_layer_that_is_nearly_singular_keeps_its_digits(along):
+    """w . u far below -1 before the correction: 1 + w . u is small, and must not come out of a difference."""
+    found = {}
+    for dtype in (torch.float32, torch.float64):
+        flow = PlanarFlow(2, 1, seed=0).to(dtype)
+        with torch.no_grad():
+            flow.made.constant.copy_(torch.tensor([along / 2, 0.0, 2.0, 0.0, 0.0]))
+        y, change = flow(torch.zeros(1, 2, dtype=dtype))
+        found[dtype] = float(change.detach())
+        torch.testing.assert_close(flow.inverse(y), torch.zeros(1, 2, dtype=dtype), atol=1e-3, rtol=0)
+    assert found[torch.float32] == pytest.approx(found[torch.float64], rel=1e-4)
+
+
+def test_sylvester_diagonals_never_reach_one():
+    flow = SylvesterFlow(2, 1, 2, seed=0)
+    with torch.no_grad():
+        flow.made.constant.copy_(1000 * flow.made.constant)
+    assert bool(torch.isfinite(flow(torch.randn(20, 2))[1]).all())

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 from pdekit.errors import DataError, InputError
-from pdekit.flows import CNF, FlowFit, MaskedFlow, NormalizingFlow, PlanarField, fit_flow, toy
+from pdekit.flows import CNF, ContinuousFlow, FlowFit, MaskedFlow, NormalizingFlow, PlanarField, fit_flow, toy
 from pdekit.nets import MLP, HollowNet
 from pdekit.ode import RK4, Fixed
 from pdekit.operators import Exact, Hutchinson
@@ -156,3 +156,22 @@ def test_discrete_layers_are_fitted_the_same_way(tmp_path):
     assert len(fit.plot(points=20).axes) == 2
     with pytest.raises(InputError, match="Discrete layers"):
         fit_flow(flow, x, Training(steps=2), kinetic=1.0)
+
+
+def test_a_continuous_layer_is_fitted_as_a_continuous_flow():
+    layer = ContinuousFlow(HollowNet(2, time=True, seed=0))
+    with pytest.raises(InputError, match="CNF"):
+        fit_flow(NormalizingFlow(layer, standard()), toy("moons", 100), Training(steps=2))
+
+
+def test_a_checkpoint_of_other_options_is_refused(tmp_path):
+    x = toy("moons", 100)
+    training = Training(steps=2, batch=20, checkpoint=tmp_path / "run.safetensors")
+
+    def made(**options):
+        return CNF(HollowNet(2, time=True, seed=0), standard(), **{**FAST, **options})
+
+    fit_flow(made(), x, training)
+    for options in ({"trace": Hutchinson()}, {"control": Fixed(0.5)}):
+        with pytest.raises(InputError, match="something else"):
+            fit_flow(made(**options), x, training)

@@ -195,3 +195,11 @@ def test_a_bottleneck_has_fewer_directions_and_the_same_mean(kind):
     assert float(((many - exact) / (draws.std(0) / 3000**0.5)).abs().max()) < 5
     with pytest.raises(InputError, match="no linear layer"):
         law.changed(field=lambda t, x: torch.tanh(x) @ torch.ones(6, 6).double(), trace=trace).log_prob(x)
+
+
+@pytest.mark.parametrize("times", [(0.0, 1.0), (1.0, 0.0), (0.5, -1.5)])
+def test_costs_are_positive_whichever_way_time_runs(times):
+    law = CNF(lambda t, x: 0 * x + 2, standard(), times=times)
+    passage = law.passage(X, kinetic=True, jacobian=Hutchinson(seed=0))
+    torch.testing.assert_close(passage.kinetic, torch.full((6,), 8.0 * abs(times[1] - times[0])).double())
+    assert bool((passage.jacobian >= 0).all())

@@ -35,9 +35,11 @@ def run(context: Context) -> list[Row]:
             told += f"; {np.mean([o['evaluations'] for o in mine]):.0f} evaluations an image"
         rows.append(Row(f"{kind}: error", 100 * float(wrong.mean()), "%", detail=f"{told}; {len(wrong)} images"))
     if not any("error" in o for k in ("ode-net", "resnet") for o in found[k]):
-        gap, error = paired([o["wrong"] for o in found["ode-net"]], [o["wrong"] for o in found["resnet"]])
+        ours, theirs = ([o["wrong"] for o in found[kind]] for kind in ("ode-net", "resnet"))
+        gap = float(np.mean(np.concatenate(ours)) - np.mean(np.concatenate(theirs)))
         share = found["ode-net"][0]["parameters"] / found["resnet"][0]["parameters"]
-        told = f"+- {200 * error:.2g} (2 s.e.), paired; {share:.2f} of its parameters"
+        told = f"{paired([[100 * w for w in o] for o in ours], [[100 * w for w in o] for o in theirs])}, paired"
+        told += f"; {share:.2f} of its parameters"
         rows.append(Row("ode-net: error less that of resnet", 100 * gap, "%", detail=told))
     return rows
 

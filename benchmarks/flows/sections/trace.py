@@ -36,12 +36,16 @@ def run(context: Context) -> list[Row]:
             ("scatter", "standard deviation of a stochastic log p", "nat"),
         ):
             values = [o[key] for o in found]
-            told = f"+- {np.std(values, ddof=1) / len(values) ** 0.5:.2g}" if len(values) > 1 else "one seed"
+            told = (
+                f"+- {np.std(values, ddof=1) / len(values) ** 0.5:.2g} (1 s.e. over seeds)"
+                if len(values) > 1
+                else "one seed"
+            )
             rows.append(Row(f"{_TOY}, trained by {kind}: {metric}", float(np.mean(values)), unit, detail=told))
     gap = [h["nll"] - e["nll"] for e, h in zip(table["exact"], table["hutchinson"], strict=True)]
     told = f"{seconds:g} s each, {len(gap)} seeds, paired"
     if len(gap) > 1:
-        told += f"; +- {np.std(gap, ddof=1) / len(gap) ** 0.5:.2g}"
+        told += f"; +- {np.std(gap, ddof=1) / len(gap) ** 0.5:.2g} (1 s.e. over seeds)"
     rows.append(Row(f"{_TOY}: what the exact trace gains", float(np.mean(gap)), "nat", detail=told))
     return rows
 

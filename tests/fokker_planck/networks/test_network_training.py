@@ -1,5 +1,7 @@
 """The loop that trains networks: repeatable, resumable, and honest when it fails."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -140,3 +142,14 @@ def test_a_training_that_ends_by_time_records_its_losses():
     history = train(net, sine(net), Training(steps=10**6, batch=64, seconds=0.5), seed=0, what="it")
     assert 5 <= len(history.losses) <= 201
     assert np.isfinite(history.losses).all()
+
+
+def test_a_training_that_was_ended_by_time_goes_on(tmp_path):
+    path = tmp_path / "run.safetensors"
+    net = small()
+    first = Training(steps=10**6, batch=64, seconds=0.3, checkpoint=path)
+    short = train(net, sine(net), first, seed=0, what="it")
+    longer = train(net, sine(net), replace(first, seconds=1.0), seed=0, what="it")
+    assert short.steps[-1] < longer.steps[0] <= longer.steps[-1]
+    again = train(net, sine(net), replace(first, seconds=1.0), seed=0, what="it")
+    assert len(again.steps) == 0
