@@ -20,7 +20,7 @@ _KIND = "training"
 _CLIP = 10.0  # times the usual size of a gradient
 _EVERY = 30.0  # seconds between two checkpoints
 _RECORDS = 200
-_WARM = 100  # steps with a growing rate
+_WARM, _WARM_SHARE = 100, 0.05  # steps with a growing rate, or this share of a short training
 _DIVERGED = 1e4
 _SHARED = 10_000_000  # products in one operation, from which on it is worth several threads
 
@@ -111,12 +111,23 @@ def train(
         NumericalError: If the loss is not finite, or grows beyond every bound.
         InputError: If the checkpoint belongs to another training.
     """
+    check_training(options)
     optimizer = torch.optim.Adam(net.parameters(), options.rate)
     state = _State(
         net, optimizer, options.checkpoint, f"{what}; {key}; {options.steps}, {options.batch}, {options.rate}"
     )
     with _threads(net, options.batch):
         return _loop(net, loss, options, optimizer, state, seed=seed, what=what, progress=progress)
+
+
+def check_training(options: Any) -> None:
+    """Refuses what are no options of a training, such as the class itself.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    if not isinstance(options, Training):
+        raise InputError(f"training must be an object such as Training(steps=1000), got {options!r}.")
 
 
 def _loop(
@@ -143,7 +154,8 @@ def _loop(
                 share = max(share, (spent + time.monotonic() - begun) / options.seconds)
             if share >= 1:
                 break
-            rate = options.rate * min(1.0, (step + 1) / _WARM) * 0.5 * (1 + np.cos(np.pi * share))
+            warm = min(1.0, max((step + 1) / _WARM, share / _WARM_SHARE))
+            rate = options.rate * warm * 0.5 * (1 + np.cos(np.pi * share))
             optimizer.param_groups[0]["lr"] = rate
             # A generator for each step, so that a resumed training sees the batches that it would have seen.
             seeds = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)
@@ -226,4 +238,4 @@ class _State:
         return list(self.optimizer.param_groups[0]["params"])
 
 
-__all__ = ["History", "Progress", "Training", "train"]
+__all__ = ["History", "Progress", "Training", "check_training", "train"]

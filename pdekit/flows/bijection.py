@@ -39,8 +39,13 @@ class Bijection(nn.Module, ABC):
         Raises:
             InputError: If the shapes do not fit.
         """
+        if not isinstance(x, Tensor):
+            raise InputError(f"x must be a tensor of states (*batch, {self.dim}), got {type(x).__name__}.")
         if x.ndim == 0 or x.shape[-1] != self.dim:
             raise InputError(f"x must be states (*batch, {self.dim}), got shape {tuple(x.shape)}.")
+        own = next((p.dtype for p in self.parameters()), x.dtype)
+        if x.dtype != own:
+            raise InputError(f"x is {x.dtype}, the parameters are {own}: convert one, flow.to({x.dtype}) say.")
         if (context is None) != (self.context_dim == 0):
             wanted = f"a context (*batch, {self.context_dim})" if self.context_dim else "no context"
             raise InputError(f"{type(self).__name__} takes {wanted}, got {'none' if context is None else 'one'}.")
@@ -48,11 +53,19 @@ class Bijection(nn.Module, ABC):
             return x.reshape(-1, self.dim), None
         shape = (*x.shape[:-1], self.context_dim)
         try:
-            return x.reshape(-1, self.dim), context.expand(shape).reshape(-1, self.context_dim)
+            if not isinstance(context, Tensor) or context.shape[-1:] != (self.context_dim,):
+                raise RuntimeError("another length")
+            return x.reshape(-1, self.dim), context.to(x).expand(shape).reshape(-1, self.context_dim)
         except RuntimeError as cause:
             raise InputError(
-                f"The context must have shape {shape} for states {tuple(x.shape)}, got {tuple(context.shape)}."
+                f"The context must have shape {shape} for states {tuple(x.shape)}, got "
+                f"{tuple(context.shape) if isinstance(context, Tensor) else type(context).__name__}."
             ) from cause
+
+    def extra_repr(self) -> str:
+        """What it was built with."""
+        names = ("dim", "kind", "layers", "rank", "context_dim")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if hasattr(self, name))
 
     def size(self) -> int:
         """The number of parameters."""

@@ -64,10 +64,16 @@ class ODEBlock(nn.Module):
         for size in shape or ():
             check_count("shape", size)
         self.field, self.augment, self.evaluations = field, augment, float("nan")
+        self.ends = nn.ParameterList(t for t in times if isinstance(t, nn.Parameter))  # those that are trained
         self.shape = None if shape is None else tuple(shape)
         inner = field if shape is None else _Shaped(field, (shape[0] + augment, *shape[1:]))
         # Not a part of this module: its parameters are the field's, which is one.
         self._transport = Transport(inner, None, check_times(times), method, rtol, atol, control, gradient)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "field" and "_transport" in self.__dict__:
+            raise InputError("The field of a layer stays the one that it was built with: build another layer.")
+        super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
         """How it is solved."""

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from pdekit.errors import DataError, InputError
 from pdekit.flows.block import ODEBlock
-from pdekit.training import History, Progress, Training, train
+from pdekit.training import History, Progress, Training, check_training, train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,9 +100,15 @@ def fit_classifier(
         >>> fit.wrong.shape
         torch.Size([9])
     """
-    like = next(net.parameters())
+    check_training(training)
+    like = next((p for p in net.parameters() if p.requires_grad), None) if isinstance(net, nn.Module) else None
+    if like is None:
+        raise InputError(f"net must be a network with parameters, got {type(net).__name__}.")
+    if not isinstance(held_out, tuple | list) or len(held_out) != 2:
+        raise InputError("held_out must be (images, labels) to judge by.")
     x, y = _checked(images, labels, like)
     x_out, y_out = _checked(*held_out, like)
+    _check_classes(net, x, y, x_out, y_out)
 
     def loss(generator: torch.Generator, share: float) -> Tensor:
         some = torch.randint(len(x), (training.batch,), generator=generator, device=x.device)
@@ -134,6 +140,24 @@ def fit_classifier(
         history=history,
         seed=seed,
     )
+
+
+def _check_classes(net: nn.Module, x: Tensor, y: Tensor, x_out: Tensor, y_out: Tensor) -> None:
+    """Before a long training: the network takes the images, and has a class for each label."""
+    if x_out.shape[1] != x.shape[1]:
+        raise InputError(f"Images have {x.shape[1]} pixels, those that are held out {x_out.shape[1]}.")
+    net.eval()
+    try:
+        with torch.no_grad():
+            logits = net(x[:2])
+    except RuntimeError as cause:
+        raise InputError(f"The network does not take images of {x.shape[1]} pixels: {cause}") from cause
+    for labels in (y, y_out):
+        if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[-1]:
+            raise InputError(
+                f"Labels must be 0 to {logits.shape[-1] - 1}, the classes of the network, got {int(labels.min())} to "
+                f"{int(labels.max())}."
+            )
 
 
 def _uncertainty(wrong: int, n: int) -> float:

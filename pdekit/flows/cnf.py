@@ -12,7 +12,7 @@ from pdekit.flows.transport import Passage, Transport, check_times
 from pdekit.ode.control import StepControl
 from pdekit.ode.gradients import Discrete
 from pdekit.ode.methods import Tsit5
-from pdekit.operators.methods import Exact, Hutchinson
+from pdekit.operators.methods import Exact, Hutchinson, Method
 
 
 class CNF(Distribution):
@@ -74,13 +74,17 @@ class CNF(Distribution):
         control: Any = StepControl(),
         gradient: Any = Discrete(),
     ) -> None:
+        if not callable(field) or isinstance(field, type):
+            raise InputError(f"field must be a function or a network v(t, x), got {field!r}.")
+        if isinstance(trace, type) or not (callable(trace) or isinstance(trace, Method)):
+            raise InputError(f"trace must be a method such as Exact(), or a function (t, x), got {trace!r}.")
         if not isinstance(base, Distribution) or len(base.event_shape) != 1 or base.batch_shape:
             raise InputError(
                 "base must be one law over vectors (d,), such as MultivariateNormal(...) or Independent(..., 1), got "
                 f"{base!r}."
             )
         if context is not None and not (isinstance(context, Tensor) and context.ndim):
-            raise InputError(f"context must be a tensor (*batch, c), got {context!r}.")
+            raise InputError(f"context must be a tensor (*batch, c), got {type(context).__name__}.")
         self.base, self.context = base, context
         self._transport = Transport(field, trace, check_times(times), method, rtol, atol, control, gradient)
         batch = torch.Size() if context is None else context.shape[:-1]
@@ -123,6 +127,8 @@ class CNF(Distribution):
         unknown = set(options) - {*now, "base", "context"}
         if unknown:
             raise InputError(f"A flow has no option {sorted(unknown)[0]!r}; known are {', '.join(now)}.")
+        if "field" in options and "trace" not in options and getattr(self.trace, "__self__", None) is self.field:
+            raise InputError("The trace is a formula of the old field: give trace= along with field=.")
         return CNF(**{**now, "base": self.base, "context": self.context, **options})
 
     def options(self) -> dict[str, Any]:
@@ -162,12 +168,14 @@ class CNF(Distribution):
             >>> round(float(p.kinetic.mean()), 6)  # |(2, 2)|^2
             8.0
         """
+        if jacobian is not None and not isinstance(jacobian, Hutchinson):
+            raise InputError(f"jacobian must be directions such as Hutchinson(seed=0), got {jacobian!r}.")
         x, context, _ = self._flat(value)
         return self._transport.passage(x, context, kinetic=kinetic, jacobian=jacobian)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Samples (*sample_shape, *batch, d) that gradients pass through to the field's parameters."""
-        shape = _shape(sample_shape) + self.batch_shape
+        shape = read_shape(sample_shape) + self.batch_shape
         return self.carried(self.base.rsample(shape) if self.base.has_rsample else self.base.sample(shape))
 
     def rsample_and_log_prob(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
@@ -179,22 +187,23 @@ class CNF(Distribution):
             >>> x, log_p = flow.rsample_and_log_prob((3,))
             >>> torch.testing.assert_close(log_p, flow.log_prob(x), rtol=1e-4, atol=1e-4)
         """
-        shape = _shape(sample_shape) + self.batch_shape
+        shape = read_shape(sample_shape) + self.batch_shape
+        if not shape.numel():
+            none = self.base.sample(shape)
+            return none, none.new_zeros(shape)
         if isinstance(self.base, CNF):
             start, log_p = self.base.rsample_and_log_prob(shape)
         else:
             start = self.base.rsample(shape) if self.base.has_rsample else self.base.sample(shape)
             log_p = self.base.log_prob(start)
         flat, context, _ = self._flat(start)
-        if not len(flat):
-            return start, log_p
         found = self._transport.passage(flat, context, back=False)
         return found.end.reshape(start.shape), log_p + found.log_volume.reshape(shape)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Samples (*sample_shape, *batch, d)."""
         with torch.no_grad():
-            return self.carried(self.base.sample(_shape(sample_shape) + self.batch_shape))
+            return self.carried(self.base.sample(read_shape(sample_shape) + self.batch_shape))
 
     def carried(self, x: Tensor) -> Tensor:
         """States (*shape, *batch, d) at t0 carried to t1."""
@@ -204,8 +213,9 @@ class CNF(Distribution):
     def _flat(self, value: Any) -> tuple[Tensor, Tensor | None, torch.Size]:
         """States (n, d), their contexts (n, c), and the shape that they had."""
         dim = self.event_shape[0]
-        if not isinstance(value, Tensor):
-            raise InputError(f"x must be a tensor of states (*batch, {dim}), got {type(value).__name__}.")
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(f"x must be a floating-point tensor of states (*batch, {dim}), got {got}.")
         if value.ndim == 0 or value.shape[-1] != dim:
             raise InputError(f"x must be states (*batch, {dim}), got shape {tuple(value.shape)}.")
         if self.context is None:
@@ -225,7 +235,12 @@ class CNF(Distribution):
         return f"CNF({type(self.field).__name__}, {self.base!r}, trace={self.trace!r}, times={self.times}{told})"
 
 
-def _shape(sample_shape: Any) -> torch.Size:
+def read_shape(sample_shape: Any) -> torch.Size:
+    """A shape of samples as torch has it.
+
+    Raises:
+        InputError: If it is none.
+    """
     try:
         shape = torch.Size(sample_shape)
     except TypeError as cause:
@@ -235,4 +250,4 @@ def _shape(sample_shape: Any) -> torch.Size:
     return shape
 
 
-__all__ = ["CNF"]
+__all__ = ["CNF", "read_shape"]

@@ -59,11 +59,19 @@ class ContinuousFlow(Bijection):
             raise InputError(f"field must be a network with `dim`, such as HollowNet(3, time=True), got {field!r}.")
         super().__init__(dim, int(getattr(field, "context_dim", 0)))
         self.field, self.evaluations = field, float("nan")
+        self.ends = torch.nn.ParameterList(
+            t for t in times if isinstance(t, torch.nn.Parameter)
+        )  # those that are trained
         self.transport = Transport(field, trace, check_times(times), method, rtol, atol, control, gradient)
 
     def changed(self, **options: Any) -> "ContinuousFlow":
         """The same layer, with the same network, with other options: `trace`, `rtol`, `control`, ..."""
         return ContinuousFlow(**{"field": self.field, **self.transport.options(), **options})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "field" and "transport" in self.__dict__:
+            raise InputError("The field of a layer stays the one that it was built with: build another layer.")
+        super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
         """How it is solved."""

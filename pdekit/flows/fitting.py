@@ -13,10 +13,11 @@ from pdekit.errors import DataError, InputError
 from pdekit.flows.cnf import CNF
 from pdekit.flows.continuous_layer import ContinuousFlow
 from pdekit.flows.normalizing import NormalizingFlow
+from pdekit.flows.storage import fill, kept
 from pdekit.flows.transport import Passage
 from pdekit.ode.storage import read, write
 from pdekit.operators.methods import Exact, Hutchinson
-from pdekit.training import History, Progress, Training, train
+from pdekit.training import History, Progress, Training, check_training, train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,30 +60,32 @@ class FlowFit:
         figures: dict[str, Any] = {"nll": self.nll, "stderr": self.stderr, "seed": self.seed}
         costs = {"evaluations": self.evaluations, "reconstruction_error": self.reconstruction_error}
         history = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.history).items()}
-        state = nn.ModuleList(_modules(self.flow)).state_dict()
-        tensors = {f"net.{name}": p.clone() for name, p in state.items()} | {"held_out": self.held_out}
+        tensors = kept(nn.ModuleList(_modules(self.flow))) | {"held_out": self.held_out}
         about = {"figures": figures, "costs": {k: v if np.isfinite(v) else None for k, v in costs.items()}}
-        write(path, _KIND, about | {"history": history}, tensors)
+        write(path, _KIND, about | {"history": history, "made": _described(self.flow)}, tensors)
 
     @classmethod
-    def load(cls, path: Any, flow: "CNF | NormalizingFlow") -> "FlowFit":
-        """The fit of a file; its parameters are put into `flow`, which must be built as it was for the training.
+    def load(cls, path: Any, flow: "CNF | NormalizingFlow", judge: dict[str, Any] | None = None) -> "FlowFit":
+        """The fit of a file; its parameters are put into `flow`, built as it was for the training.
+
+        Args:
+            path: The file.
+            flow: The flow, with the same networks, options and base.
+            judge: The options that it was judged with, if they were given.
 
         Raises:
-            InputError: If the parameters do not fit.
+            InputError: If something differs; then the flow stays as it is.
             DataError: If the file holds something else.
         """
+        _check_flow(flow)
         about, tensors = read(path, _KIND)
         modules = nn.ModuleList(_modules(flow))
-        try:
-            modules.load_state_dict({n[4:]: p for n, p in tensors.items() if n.startswith("net.")})
-        except RuntimeError as error:
-            raise InputError(f"The parameters in {path} don't fit this flow. {error}") from error
+        judged = _for_judging(flow, judge, next(modules.parameters()).dtype)
+        fill(modules, tensors, path, about["made"], _described(judged))
         history = about["history"]
         costs: dict[str, Any] = {k: float("nan") if v is None else v for k, v in about["costs"].items()}
-        dtype = next(modules.parameters()).dtype
         return cls(
-            flow=_for_judging(flow, None, dtype),
+            flow=judged,
             held_out=tensors["held_out"],
             history=History(np.array(history["steps"]), np.array(history["losses"]), history["seconds"]),
             **about["figures"],
@@ -150,14 +153,17 @@ def fit_flow(
         >>> fit_flow(flow, toy("moons", 500), Training(steps=2, batch=50)).held_out.shape
         torch.Size([50])
     """
+    check_training(training)
+    _check_flow(flow)
+    for name, weight in (("kinetic", kinetic), ("jacobian", jacobian)):
+        if not (isinstance(weight, int | float) and 0 <= weight < float("inf")):
+            raise InputError(f"{name} must be a weight of at least 0, got {weight!r}.")
     modules = nn.ModuleList(_modules(flow))
     parameters = [p for p in modules.parameters() if p.requires_grad]
     if not parameters:
         raise InputError("Nothing in this flow can be trained: give it a field that is a module with parameters.")
     if isinstance(flow, NormalizingFlow) and (kinetic or jacobian or judge):
         raise InputError("Discrete layers have no way whose cost could be penalised, and no options to judge with.")
-    if isinstance(flow, NormalizingFlow) and isinstance(flow.bijection, ContinuousFlow):
-        raise InputError("A continuous flow is fitted as CNF(field, base, ...), which is judged by tolerance.")
     dtype, device = parameters[0].dtype, parameters[0].device
     batches, judged = _data(data, context, training.batch, held_out, flow.event_shape[0], seed, dtype, device)
 
@@ -165,10 +171,10 @@ def fit_flow(
         x, given = batches(generator)
         # Directions come from the step's generator too: a training can be repeated, and taken up again.
         now = flow if given is None else flow.given(given)
-        if isinstance(now, NormalizingFlow):
-            return -now.log_prob(x).mean()
         number = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         now = _with_directions(now, number)
+        if isinstance(now, NormalizingFlow):
+            return -now.log_prob(x).mean()
         probes = Hutchinson(seed=number + 1) if jacobian > 0 else None
         found = now.passage(x, kinetic=kinetic > 0, jacobian=probes)
         value = -(now.base.log_prob(found.start) + found.log_volume).mean()
@@ -185,19 +191,22 @@ def fit_flow(
 
 def _described(flow: Any) -> str:
     """All that decides a training, as text."""
-    if not isinstance(flow, CNF):
-        return repr(flow.bijection) + repr(flow.base)
     base = _described(flow.base) if isinstance(flow.base, CNF | NormalizingFlow) else repr(flow.base)
-    return f"{flow.options()}, {flow.field!r}, {base}"
+    if not isinstance(flow, CNF):
+        return f"{flow.bijection!r}, {base}"
+    trace = flow.trace.__name__ if hasattr(flow.trace, "__name__") else repr(flow.trace)
+    return f"{flow.options() | {'trace': trace}}, {flow.field!r}, {base}"
 
 
-def _with_directions(flow: CNF, number: int) -> CNF:
+def _with_directions(flow: Any, number: int) -> Any:
     """The flow, and those in its base, with random directions of their own that this number fixes."""
     changes: dict[str, Any] = {}
+    if isinstance(flow.base, CNF | NormalizingFlow):
+        changes["base"] = _with_directions(flow.base, (number + 7919) % 2**62)
+    if isinstance(flow, NormalizingFlow):
+        return NormalizingFlow(flow.bijection, changes["base"], context=flow.context) if changes else flow
     if isinstance(flow.trace, Hutchinson) and flow.trace.seed is None and flow.trace.noise is None:
         changes["trace"] = replace(flow.trace, seed=number)
-    if isinstance(flow.base, CNF):
-        changes["base"] = _with_directions(flow.base, (number + 7919) % 2**62)
     return flow.changed(**changes) if changes else flow
 
 
@@ -211,17 +220,37 @@ def _digest(data: Any, context: Tensor | None) -> str:
     return f"{len(data)} samples, digest {digest.hexdigest()}"
 
 
+def _check_flow(flow: Any) -> None:
+    """A flow all of whose parameters are found by `_modules`."""
+    if not isinstance(flow, CNF | NormalizingFlow):
+        raise InputError(f"flow must be a CNF(...) or a NormalizingFlow(...), got {type(flow).__name__} {flow!r:.80}.")
+    if isinstance(flow, NormalizingFlow) and isinstance(flow.bijection, ContinuousFlow):
+        raise InputError("A continuous flow is fitted as CNF(field, base, ...), which is judged by tolerance.")
+    if isinstance(flow.base, CNF | NormalizingFlow):
+        _check_flow(flow.base)
+        return
+    with torch.enable_grad():
+        trained = flow.base.log_prob(flow.base.sample()).requires_grad
+    if trained:
+        raise InputError(
+            f"The base {type(flow.base).__name__} has parameters that would neither be trained nor saved: give a "
+            "CNF or a NormalizingFlow as base, or a law without gradients."
+        )
+
+
 def _modules(flow: CNF | NormalizingFlow) -> Iterator[nn.Module]:
     """Everything that is trained: of flows in the base as well."""
     if isinstance(flow, NormalizingFlow):
         yield flow.bijection
+        if isinstance(flow.base, CNF | NormalizingFlow):
+            yield from _modules(flow.base)
         return
     if isinstance(flow.field, nn.Module):
         yield flow.field
     ends = [t for t in flow.times if isinstance(t, Tensor) and t.requires_grad]
     if ends:
         yield nn.ParameterList(t if isinstance(t, nn.Parameter) else _refused(t) for t in ends)
-    if isinstance(flow.base, CNF):
+    if isinstance(flow.base, CNF | NormalizingFlow):
         yield from _modules(flow.base)
 
 
@@ -252,14 +281,16 @@ def _data(
 
         return fresh, (made(_JUDGED, 2**62 + seed), None)
     x = _checked(data, dim).to(device, dtype)
-    if not 0.0 < held_out < 1.0:
+    if not (isinstance(held_out, int | float) and 0.0 < held_out < 1.0):
         raise InputError(f"held_out must be a share between 0 and 1, got {held_out!r}.")
     count = round(held_out * len(x))
     if count < _FEWEST or len(x) - count < _FEWEST:
         raise DataError(f"Of {len(x)} samples {count} would be held out; at least {_FEWEST} are needed on either side.")
     if context is not None and len(context) != len(x):
         raise InputError(f"context must have a row for each of {len(x)} samples, got {len(context)}.")
-    given = None if context is None else context.to(device, dtype)
+    given = None if context is None else torch.as_tensor(context).to(device, dtype)
+    if given is not None and not bool(torch.isfinite(given).all()):
+        raise DataError("Some contexts are not finite; leave these samples out.")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(device)
     out, kept = order[:count], order[count:]
 
@@ -271,9 +302,12 @@ def _data(
 
 
 def _checked(data: Any, dim: int) -> Tensor:
-    x = torch.as_tensor(data)
+    try:
+        x = torch.as_tensor(data if isinstance(data, Tensor) else np.asarray(data))
+    except (TypeError, ValueError, RuntimeError) as cause:
+        raise InputError(f"data must be samples (n, {dim}) as an array, got {type(data).__name__}.") from cause
     if x.ndim != 2 or x.shape[1] != dim or not x.is_floating_point():
-        raise InputError(f"data must be numbers (n, {dim}), got {x.dtype} of shape {tuple(x.shape)}.")
+        raise InputError(f"data must be floating-point numbers (n, {dim}), got {x.dtype} of shape {tuple(x.shape)}.")
     bad = int((~torch.isfinite(x)).any(1).sum())
     if bad:
         raise DataError(f"{bad} of {len(x)} samples are not finite; leave them out.")
@@ -284,11 +318,13 @@ def _for_judging(flow: Any, judge: dict[str, Any] | None, dtype: torch.dtype) ->
     from pdekit.ode.control import StepControl
 
     if isinstance(flow, NormalizingFlow):
-        return flow
+        nested = isinstance(flow.base, CNF | NormalizingFlow)
+        return NormalizingFlow(flow.bijection, _for_judging(flow.base, judge, dtype)) if nested else flow
     rtol = 1e-6 if dtype == torch.float64 else 1e-5
     own = {"rtol": rtol, "atol": rtol, "control": StepControl()}
     exact = {"trace": Exact()} if isinstance(flow.trace, Hutchinson) else {}
-    base = {"base": _for_judging(flow.base, judge, dtype)} if isinstance(flow.base, CNF) else {}
+    nested = isinstance(flow.base, CNF | NormalizingFlow)
+    base = {"base": _for_judging(flow.base, judge, dtype)} if nested else {}
     return flow.changed(**{**own, **exact, **base, **(judge or {})})
 
 

@@ -11,7 +11,6 @@ from pdekit.nets.field import seeded
 from pdekit.nets.plain import MLP
 from pdekit.ode import odeint
 from pdekit.ode.control import StepControl
-from pdekit.ode.gradients import Discrete
 from pdekit.ode.methods import Tsit5
 
 _SPREAD = 0.3  # of readings about the path, where training begins
@@ -27,7 +26,7 @@ class LatentODE(nn.Module):
         hidden: Units of f and of the decoder.
         recurrent: Units of the network that reads.
         rtol: Of the ODE, and its absolute tolerance.
-        method, control, gradient: Of `odeint`.
+        method, control: Of `odeint`.
         seed: Of the initial parameters.
 
     Raises:
@@ -53,7 +52,6 @@ class LatentODE(nn.Module):
         rtol: float = 1e-3,
         method: Any = Tsit5(),
         control: Any = StepControl(),
-        gradient: Any = Discrete(),
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -69,7 +67,7 @@ class LatentODE(nn.Module):
                 weight.mul_(_STILL)
             self.decoder = MLP(latent, (hidden,), "relu", out_dim=dim)
             self.log_spread = nn.Parameter(torch.tensor(_SPREAD).log())
-        self._options = {"method": method, "control": control, "gradient": gradient, "rtol": rtol, "atol": rtol}
+        self._options = {"method": method, "control": control, "rtol": rtol, "atol": rtol}
 
     def posterior(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log spread of z at the first time, (n, latent), from times (n, k) and readings (n, k, dim)."""
@@ -91,6 +89,8 @@ class LatentODE(nn.Module):
             InputError: If a time lies before the first reading.
         """
         mean, _ = self.posterior(t, x)
+        if times.ndim != 2 or len(times) != len(t):
+            raise InputError(f"Times to tell must be (n, m) = ({len(t)}, m), got {tuple(times.shape)}; see expand().")
         if bool((times[:, :1] < t[:, :1]).any()):
             raise InputError("Times must not lie before the first reading of their series: z is known there.")
         begins = torch.equal(times[:, 0], t[:, 0])
@@ -126,6 +126,8 @@ class SeriesRNN(nn.Module):
 
     def __init__(self, dim: int, recurrent: int = 25, *, seed: int | None = None) -> None:
         super().__init__()
+        check_count("dim", dim)
+        check_count("recurrent", recurrent)
         self.dim = dim
         with seeded(seed):
             self.cell = nn.GRUCell(dim + 1, recurrent)
@@ -134,6 +136,13 @@ class SeriesRNN(nn.Module):
 
     def forward(self, t: Tensor, x: Tensor, times: Tensor) -> Tensor:
         """What series (t, x) are expected to be at times (n, m) after their last reading, (n, m, dim)."""
+        check_series(t, x, self.dim)
+        if (
+            times.ndim != 2
+            or len(times) != len(t)
+            or not bool((torch.cat([t[:, -1:], times], 1).diff(dim=1) > 0).all())
+        ):
+            raise InputError("Times to tell must be (n, m), increase, and come after the last reading of each series.")
         h, _ = self._read(t, x, times[:, :1] - t[:, -1:])
         found = []
         for k in range(times.shape[1]):
@@ -164,6 +173,10 @@ def check_series(t: Tensor, x: Tensor, dim: int) -> None:
     Raises:
         InputError: If they are anything else.
     """
+    if not (isinstance(t, Tensor) and isinstance(x, Tensor)):
+        raise InputError("Times and readings must be tensors.")
+    if t.ndim == 1 and x.ndim == 3:
+        raise InputError("Each series has times of its own, (n, k): for the same times t.expand(len(x), -1).")
     if t.ndim != 2 or x.shape != (*t.shape, dim):
         raise InputError(f"Expected times (n, k) and readings (n, k, {dim}), got {tuple(t.shape)}, {tuple(x.shape)}.")
     if not bool((t.diff(dim=1) > 0).all()):

@@ -53,7 +53,7 @@ class MaskedFlow(Bijection):
             raise InputError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
         check_count("layers", layers)
         zuko = _zuko()
-        self.kind = kind
+        self.kind, self.layers = kind, layers
         options: dict[str, Any] = {"hidden_features": counts("hidden", hidden), "activation": nn.ELU}
         with seeded(seed):
             made = []
@@ -70,6 +70,8 @@ class MaskedFlow(Bijection):
         """y (*batch, d) and log |det dy/dx| (*batch,)."""
         y, given = self.read(x, context)
         total = y.new_zeros(len(y))
+        if not len(y):
+            return x, total.reshape(x.shape[:-1])
         for layer in self.made:
             y, change = layer(given).call_and_ladj(y)
             total = total + change
@@ -78,6 +80,8 @@ class MaskedFlow(Bijection):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """x (*batch, d)."""
         x, given = self.read(y, context)
+        if not len(x):
+            return y
         for layer in reversed(self.made):
             x = layer(given).inv(x)
         return x.reshape(y.shape)

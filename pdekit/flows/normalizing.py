@@ -8,6 +8,7 @@ from torch.distributions import Distribution, constraints
 
 from pdekit.errors import InputError
 from pdekit.flows.bijection import Bijection
+from pdekit.flows.cnf import read_shape
 
 
 class NormalizingFlow(Distribution):
@@ -37,6 +38,12 @@ class NormalizingFlow(Distribution):
             raise InputError(f"bijection must be one, such as PlanarFlow(2), got {type(bijection).__name__}.")
         if not isinstance(base, Distribution) or base.event_shape != (bijection.dim,) or base.batch_shape:
             raise InputError(f"base must be one law over vectors ({bijection.dim},), got {base!r}.")
+        if context is not None and not isinstance(context, Tensor):
+            raise InputError(
+                f"context must be a tensor (*batch, {bijection.context_dim}), got {type(context).__name__}."
+            )
+        if context is not None and not bijection.context_dim:
+            raise InputError(f"{type(bijection).__name__} takes no context: build it with context_dim=.")
         if context is not None and (context.ndim == 0 or context.shape[-1] != bijection.context_dim):
             raise InputError(f"context must be (*batch, {bijection.context_dim}), got {tuple(context.shape)}.")
         self.bijection, self.base, self.context = bijection, base, context
@@ -54,13 +61,22 @@ class NormalizingFlow(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) at states (*shape, *batch, d), (*shape, *batch)."""
-        x = value.expand(torch.broadcast_shapes(value.shape, (*self.batch_shape, self.bijection.dim)))
+        dim = self.bijection.dim
+        if not isinstance(value, Tensor) or value.shape[-1:] != (dim,):
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(f"x must be a tensor of states (*batch, {dim}), got {got}.")
+        try:
+            x = value.expand(torch.broadcast_shapes(value.shape, (*self.batch_shape, dim)))
+        except RuntimeError as cause:
+            raise InputError(
+                f"x of shape {tuple(value.shape)} does not go with contexts of batch shape {tuple(self.batch_shape)}."
+            ) from cause
         y, change = self.bijection(x, self.context)
         return self.base.log_prob(y) + change
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Samples (*sample_shape, *batch, d) that gradients pass through."""
-        shape = torch.Size(sample_shape) + self.batch_shape
+        shape = read_shape(sample_shape) + self.batch_shape
         drawn = self.base.rsample(shape) if self.base.has_rsample else self.base.sample(shape)
         return self.bijection.inverse(drawn, self.context)
 

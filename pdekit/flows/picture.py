@@ -27,7 +27,8 @@ def picture(fit: "FlowFit", points: int) -> "Figure":
     left.set_xlabel("step")
     left.set_ylabel("loss (nats)")
     left.legend()
-    if fit.flow.event_shape[0] == 2 and not fit.flow.batch_shape:
+    moved = fit.flow.field if isinstance(fit.flow, CNF) else fit.flow.bijection
+    if fit.flow.event_shape[0] == 2 and not fit.flow.batch_shape and not getattr(moved, "context_dim", 0):
         extent, values = density_in_plane(fit.flow, points)
         right.imshow(values.T, origin="lower", extent=extent, cmap="viridis", aspect="equal")
         right.set_title("density")

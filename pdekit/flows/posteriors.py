@@ -76,7 +76,7 @@ def vae_with(
         context_dim: Length of what the encoder tells the flow.
         layers: Of a discrete flow.
         hidden: Units of the networks inside flows.
-        networks: Units of encoder and decoder, see `vae_networks`.
+        networks: Units of encoder and decoder, see `vae_networks`; images of 28 x 28 pixels have convolutions instead.
         seed: Of the initial parameters.
 
     Raises:
@@ -91,7 +91,8 @@ def vae_with(
         raise InputError(f"posterior must be one of {', '.join(POSTERIORS)}, got {posterior!r}.")
     make = _MADE[posterior]
     flow = None if make is None else make(latent, context_dim, layers, hidden, seed)
-    return VAE(*vae_networks(shape, latent, 0 if flow is None else context_dim, networks, seed=seed), latent, flow)
+    parts = vae_networks(shape, latent, 0 if flow is None else context_dim, networks, seed=seed)
+    return VAE(*parts, latent, flow, shape=(shape[0], shape[1]))
 
 
 __all__ = ["POSTERIORS", "vae_with"]

@@ -77,7 +77,7 @@ class SylvesterFlow(Bijection):
     Args:
         dim: d.
         layers: K.
-        rank: M, at most d.
+        rank: M, at most d; by default 8, or d if that is less.
         context_dim: The length of the context that Q, R1, R2, b are made from by a linear map; 0 for parameters.
         seed: Fixes the initial parameters, whatever torch's random state.
 
@@ -96,10 +96,11 @@ class SylvesterFlow(Bijection):
     """
 
     def __init__(
-        self, dim: int, layers: int = 4, rank: int = 8, context_dim: int = 0, *, seed: int | None = None
+        self, dim: int, layers: int = 4, rank: int | None = None, context_dim: int = 0, *, seed: int | None = None
     ) -> None:
         super().__init__(dim, context_dim)
         check_count("layers", layers)
+        rank = min(8, dim) if rank is None else rank
         check_count("rank", rank)
         if rank > dim:
             raise InputError(f"rank must be at most dim = {dim}, got {rank}.")

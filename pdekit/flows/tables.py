@@ -57,6 +57,7 @@ def tabular(name: str, folder: Any) -> Table:
     Source: G. Papamakarios, T. Pavlakou and I. Murray, Masked autoregressive flow for density estimation, NeurIPS 2017,
     arXiv 1705.07057, appendix D.
     """
+    name = name.lower() if isinstance(name, str) else name
     if name not in TABLES:
         raise InputError(f"name must be one of {', '.join(TABLES)}, got {name!r}.")
     where, make = _READERS[name]
@@ -72,8 +73,10 @@ def tabular(name: str, folder: Any) -> Table:
             )
         made = make(path)
     for part in made:
-        if part.ndim != 2 or not len(part) or not np.isfinite(part).all():
+        if part.ndim != 2 or not len(part) or part.dtype.kind not in "fiu" or not np.isfinite(part).all():
             raise DataError(f"{name}: expected finite numbers (n, d), got an array {part.shape}.")
+    if len({part.shape[1] for part in made}) > 1:
+        raise DataError(f"{name}: its parts have {', '.join(str(p.shape[1]) for p in made)} columns.")
     train, validation, test = (np.ascontiguousarray(part, dtype=np.float32) for part in made)
     return Table(name, train, validation, test)
 

@@ -1,6 +1,7 @@
 """The variational autoencoder of binary images whose posterior is carried by a flow."""
 
 import math
+from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from pdekit.errors import InputError
 from pdekit.flows.bijection import Bijection
 from pdekit.flows.continuous_layer import ContinuousFlow
+from pdekit.flows.transport import Transport
 from pdekit.nets.conditioners.checks import check_count
 
 _AT_ONCE = 20_000  # latent states
@@ -27,6 +29,7 @@ class VAE(nn.Module):
         decoder: (n, latent) -> logits (n, pixels).
         latent: The length of z.
         flow: A `Bijection` of z0 with a context of length c; None for none.
+        shape: Height and width of the images, for pictures; None if they are no images.
 
     Raises:
         InputError: If the flow has another dimension.
@@ -40,12 +43,22 @@ class VAE(nn.Module):
         torch.Size([3])
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int, flow: Bijection | None = None) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent: int,
+        flow: Bijection | None = None,
+        *,
+        shape: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         check_count("latent", latent)
+        if flow is not None and not isinstance(flow, Bijection):
+            raise InputError(f"flow must be a Bijection such as PlanarFlow(...), got {type(flow).__name__}.")
         if flow is not None and flow.dim != latent:
             raise InputError(f"The flow must carry {latent} entries, got one of {flow.dim}.")
-        self.encoder, self.decoder, self.latent, self.flow = encoder, decoder, latent, flow
+        self.encoder, self.decoder, self.latent, self.flow, self.shape = encoder, decoder, latent, flow, shape
 
     @property
     def context_dim(self) -> int:
@@ -74,6 +87,8 @@ class VAE(nn.Module):
             generator: Of the samples.
         """
         check_count("samples", samples)
+        if not len(x):
+            return x.new_zeros(0)
         told = self._encoded(x)
         found = []
         rows = max(1, _AT_ONCE // samples)
@@ -88,14 +103,18 @@ class VAE(nn.Module):
 
     def changed(self, **options: object) -> "VAE":
         """The same networks with other options of a continuous flow, such as `trace=Exact(), rtol=1e-5`."""
+        unknown = set(options) - {f.name for f in fields(Transport)}
+        if unknown:
+            raise InputError(f"There is no option {sorted(unknown)[0]!r} of a continuous flow.")
         flow = self.flow.changed(**options) if isinstance(self.flow, ContinuousFlow) else self.flow
-        return VAE(self.encoder, self.decoder, self.latent, flow)
+        return VAE(self.encoder, self.decoder, self.latent, flow, shape=self.shape)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Probabilities of the pixels of n new images, (n, pixels)."""
         like = next(self.parameters())
         z = torch.randn(n, self.latent, generator=generator, dtype=like.dtype, device=like.device)
-        return torch.sigmoid(self.decoder(z))
+        with torch.no_grad():
+            return torch.sigmoid(self.decoder(z))
 
     def _encoded(self, x: Tensor) -> Tensor:
         told = self.encoder(x)

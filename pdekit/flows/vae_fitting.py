@@ -10,12 +10,13 @@ from torch import Tensor
 
 from pdekit.errors import DataError, InputError
 from pdekit.flows.continuous_layer import ContinuousFlow
+from pdekit.flows.storage import fill, kept
 from pdekit.flows.vae import VAE
 from pdekit.nets.conditioners.checks import check_count
 from pdekit.ode.control import StepControl
 from pdekit.ode.storage import read, write
 from pdekit.operators.methods import Exact
-from pdekit.training import History, Progress, Training, train
+from pdekit.training import History, Progress, Training, check_training, train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,9 +70,9 @@ class VAEFit:
         with torch.no_grad():
             like = next(self.vae.parameters())
             new = self.vae.sample(rows * rows, torch.Generator(like.device).manual_seed(self.seed)).cpu()
-        side = round(new.shape[1] ** 0.5)
-        if side * side == new.shape[1]:
-            mosaic = new.reshape(rows, rows, side, side).permute(0, 2, 1, 3).reshape(rows * side, rows * side)
+        shape = self.vae.shape
+        if shape is not None:
+            mosaic = new.reshape(rows, rows, *shape).permute(0, 2, 1, 3).reshape(rows * shape[0], rows * shape[1])
             right.imshow(mosaic.numpy(), cmap="gray", vmin=0, vmax=1)
             right.set_axis_off()
             right.set_title("new images: probabilities of pixels")
@@ -85,27 +86,32 @@ class VAEFit:
         figures = {name: getattr(self, name) for name in ("elbo", "nll", "stderr", "samples", "seed")}
         costs = {name: _or_none(getattr(self, name)) for name in ("evaluations", "reconstruction_error")}
         history = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.history).items()}
-        tensors = {f"net.{name}": p.clone() for name, p in self.vae.state_dict().items()}
-        tensors |= {"bounds": self.bounds, "surprises": self.surprises}
-        write(path, _KIND, {"figures": figures | costs, "history": history}, tensors)
+        tensors = kept(self.vae) | {"bounds": self.bounds, "surprises": self.surprises}
+        write(path, _KIND, {"figures": figures | costs, "history": history, "made": repr(self.vae)}, tensors)
 
     @classmethod
-    def load(cls, path: Any, vae: VAE) -> "VAEFit":
-        """The fit of a file; its parameters are put into `vae`, which must be built as it was; judged as by default.
+    def load(cls, path: Any, vae: VAE, judge: dict[str, Any] | None = None) -> "VAEFit":
+        """The fit of a file; its parameters are put into `vae`, built as it was for the training.
+
+        Args:
+            path: The file.
+            vae: The autoencoder, with the same networks and options.
+            judge: The options that it was judged with, if they were given.
 
         Raises:
-            InputError: If the parameters do not fit.
+            InputError: If something differs; then the autoencoder stays as it is.
             DataError: If the file holds something else.
         """
+        if not isinstance(vae, VAE):
+            raise InputError(f"vae must be a VAE(...), got {vae!r:.80}.")
         about, tensors = read(path, _KIND)
-        try:
-            vae.load_state_dict({n[4:]: p for n, p in tensors.items() if n.startswith("net.")})
-        except RuntimeError as error:
-            raise InputError(f"The parameters in {path} don't fit this autoencoder. {error}") from error
+        judged = vae.changed(**{**_JUDGE, **(judge or {})})
+        fill(vae, tensors, path, about["made"], repr(judged))
+        judged.eval()
         history = about["history"]
         figures: dict[str, Any] = {k: float("nan") if v is None else v for k, v in about["figures"].items()}
         return cls(
-            vae=vae.changed(**_JUDGE),
+            vae=judged,
             history=History(np.array(history["steps"]), np.array(history["losses"]), history["seconds"]),
             bounds=tensors["bounds"],
             surprises=tensors["surprises"],
@@ -165,12 +171,17 @@ def fit_vae(
     if not 0.0 <= warm_up < 1.0:
         raise InputError(f"warm_up must be a share below 1, got {warm_up!r}.")
     check_count("samples", samples)
+    check_training(training)
+    options = {**_JUDGE, **(judge or {})}
+    vae.changed(**options)  # refuses them now, not after the training
     like = next(vae.parameters())
     x = _checked(images).to(like)
-    if isinstance(held_out, float | int):
+    if isinstance(held_out, float | int | np.floating):
         x, judged = _parted(x, float(held_out), seed)
     else:
         judged = _checked(held_out).to(like)
+    if judged.shape[1] != x.shape[1]:
+        raise InputError(f"Images have {x.shape[1]} pixels, those that are held out {judged.shape[1]}.")
 
     def loss(generator: torch.Generator, share: float) -> Tensor:
         some = x[torch.randint(len(x), (training.batch,), generator=generator, device=x.device)]
@@ -179,8 +190,10 @@ def fit_vae(
 
     digest = hashlib.blake2b(x.cpu().numpy().tobytes(), digest_size=16).hexdigest()
     key = f"{vae!r}; {digest}; {warm_up}, {seed}"
+    vae.train()
     history = train(vae, loss, training, seed=seed, what="the autoencoder", progress=progress, key=key)
-    return _judged(vae.changed(**{**_JUDGE, **(judge or {})}), judged, samples, history, seed)
+    vae.eval()
+    return _judged(vae.changed(**options).eval(), judged, samples, history, seed)
 
 
 def _judged(vae: VAE, x: Tensor, samples: int, history: History, seed: int) -> VAEFit:
@@ -227,7 +240,9 @@ def _parted(x: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _checked(images: Any) -> Tensor:
-    x = torch.as_tensor(images)
+    x = torch.as_tensor(images if isinstance(images, Tensor) else np.asarray(images))
+    if x.ndim == 2 and x.dtype == torch.uint8:
+        raise InputError("images are bytes: divide them by 255, as floating-point numbers.")
     if x.ndim != 2 or not x.is_floating_point():
         raise InputError(f"images must be numbers (n, pixels), got {x.dtype} of shape {tuple(x.shape)}.")
     if not len(x) or not bool(((x >= 0) & (x <= 1)).all()):
