@@ -1,6 +1,5 @@
 """`fit_flow`: maximum likelihood of a flow, judged on samples that it has not seen."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -9,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdekit.errors import DataError, InputError
+from pdekit.errors import InputError
 from pdekit.flows.cnf import CNF
 from pdekit.flows.continuous_layer import ContinuousFlow
 from pdekit.flows.normalizing import NormalizingFlow
+from pdekit.flows.samples import digest, read_samples
 from pdekit.flows.storage import fill, kept
 from pdekit.flows.transport import Passage
 from pdekit.ode.storage import read, write
@@ -26,9 +26,7 @@ Sampler = Callable[[int, int], Any]  # (how many, seed) to samples (n, d)
 
 _KIND = "flow-fit"
 _TRAINING = Training(steps=2000, batch=512, rate=3e-3)
-_FEWEST = 10
 _AT_ONCE = 4096
-_JUDGED = 10_000  # fresh samples, where data come from a sampler
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -165,7 +163,7 @@ def fit_flow(
     if isinstance(flow, NormalizingFlow) and (kinetic or jacobian or judge):
         raise InputError("Discrete layers have no way whose cost could be penalised, and no options to judge with.")
     dtype, device = parameters[0].dtype, parameters[0].device
-    batches, judged = _data(data, context, training.batch, held_out, flow.event_shape[0], seed, dtype, device)
+    batches, judged = read_samples(data, context, training.batch, held_out, flow.event_shape[0], seed, dtype, device)
 
     def loss(generator: torch.Generator, share: float) -> Tensor:
         x, given = batches(generator)
@@ -184,7 +182,7 @@ def fit_flow(
             value = value + jacobian * found.jacobian.mean()
         return value
 
-    key = f"{_described(flow)}; {_digest(data, context)}; {kinetic}, {jacobian}, {held_out}, {seed}"
+    key = f"{_described(flow)}; {digest(data, context)}; {kinetic}, {jacobian}, {held_out}, {seed}"
     history = train(modules, loss, training, seed=seed, what="the flow", progress=progress, key=key)
     return _judged(_for_judging(flow, judge, dtype), *judged, history, seed)
 
@@ -208,16 +206,6 @@ def _with_directions(flow: Any, number: int) -> Any:
     if isinstance(flow.trace, Hutchinson) and flow.trace.seed is None and flow.trace.noise is None:
         changes["trace"] = replace(flow.trace, seed=number)
     return flow.changed(**changes) if changes else flow
-
-
-def _digest(data: Any, context: Tensor | None) -> str:
-    """What tells samples from others in a checkpoint; of a sampler nothing is known."""
-    if callable(data):
-        return "a sampler"
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (data, *([] if context is None else [context])):
-        digest.update(torch.as_tensor(part).detach().cpu().contiguous().numpy().tobytes())
-    return f"{len(data)} samples, digest {digest.hexdigest()}"
 
 
 def _check_flow(flow: Any) -> None:
@@ -256,62 +244,6 @@ def _modules(flow: CNF | NormalizingFlow) -> Iterator[nn.Module]:
 
 def _refused(t: Tensor) -> nn.Parameter:
     raise InputError("A time that is to be trained must be a torch.nn.Parameter, as it is changed in place.")
-
-
-def _data(
-    data: Any,
-    context: Tensor | None,
-    batch: int,
-    held_out: float,
-    dim: int,
-    seed: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[Callable[[torch.Generator], tuple[Tensor, Tensor | None]], tuple[Tensor, Tensor | None]]:
-    """Batches from a generator, and what the flow is judged by."""
-    if callable(data):
-        if context is not None:
-            raise InputError("A sampler makes no contexts; give samples (n, d) along with context= (n, c).")
-
-        def made(count: int, number: int) -> Tensor:
-            return _checked(data(count, number), dim).to(device, dtype)
-
-        def fresh(generator: torch.Generator) -> tuple[Tensor, None]:
-            return made(batch, int(generator.initial_seed())), None
-
-        return fresh, (made(_JUDGED, 2**62 + seed), None)
-    x = _checked(data, dim).to(device, dtype)
-    if not (isinstance(held_out, int | float) and 0.0 < held_out < 1.0):
-        raise InputError(f"held_out must be a share between 0 and 1, got {held_out!r}.")
-    count = round(held_out * len(x))
-    if count < _FEWEST or len(x) - count < _FEWEST:
-        raise DataError(f"Of {len(x)} samples {count} would be held out; at least {_FEWEST} are needed on either side.")
-    if context is not None and len(context) != len(x):
-        raise InputError(f"context must have a row for each of {len(x)} samples, got {len(context)}.")
-    given = None if context is None else torch.as_tensor(context).to(device, dtype)
-    if given is not None and not bool(torch.isfinite(given).all()):
-        raise DataError("Some contexts are not finite; leave these samples out.")
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(device)
-    out, kept = order[:count], order[count:]
-
-    def drawn(generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        some = kept[torch.randint(len(kept), (min(batch, len(kept)),), generator=generator, device=device)]
-        return x[some], None if given is None else given[some]
-
-    return drawn, (x[out], None if given is None else given[out])
-
-
-def _checked(data: Any, dim: int) -> Tensor:
-    try:
-        x = torch.as_tensor(data if isinstance(data, Tensor) else np.asarray(data))
-    except (TypeError, ValueError, RuntimeError) as cause:
-        raise InputError(f"data must be samples (n, {dim}) as an array, got {type(data).__name__}.") from cause
-    if x.ndim != 2 or x.shape[1] != dim or not x.is_floating_point():
-        raise InputError(f"data must be floating-point numbers (n, {dim}), got {x.dtype} of shape {tuple(x.shape)}.")
-    bad = int((~torch.isfinite(x)).any(1).sum())
-    if bad:
-        raise DataError(f"{bad} of {len(x)} samples are not finite; leave them out.")
-    return x
 
 
 def _for_judging(flow: Any, judge: dict[str, Any] | None, dtype: torch.dtype) -> Any:

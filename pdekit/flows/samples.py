@@ -1,0 +1,98 @@
+"""Samples that a flow is trained with, in batches, and those that it is judged by."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdekit.errors import DataError, InputError
+
+_FEWEST = 10
+_JUDGED = 10_000  # fresh samples, where data come from a sampler
+
+
+def read_samples(
+    data: Any,
+    context: Tensor | None,
+    batch: int,
+    held_out: float,
+    dim: int,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Callable[[torch.Generator], tuple[Tensor, Tensor | None]], tuple[Tensor, Tensor | None]]:
+    """Batches from a generator, and what the flow is judged by: samples and their contexts, or None.
+
+    Args:
+        data: Samples (n, dim), or a function of (how many, seed).
+        context: Of each sample, (n, c).
+        batch: Rows of a batch.
+        held_out: The share to judge by.
+        dim: Entries of a sample.
+        seed: Of what is held out.
+        dtype: Of the network.
+        device: Of the network.
+
+    Raises:
+        InputError: If something does not fit together.
+        DataError: If there are too few samples, or some are not finite.
+    """
+    if callable(data):
+        if context is not None:
+            raise InputError("A sampler makes no contexts; give samples (n, d) along with context= (n, c).")
+
+        def made(count: int, number: int) -> Tensor:
+            return _checked(data(count, number), dim).to(device, dtype)
+
+        def fresh(generator: torch.Generator) -> tuple[Tensor, None]:
+            return made(batch, int(generator.initial_seed())), None
+
+        return fresh, (made(_JUDGED, 2**62 + seed), None)
+    x = _checked(data, dim).to(device, dtype)
+    if not (isinstance(held_out, int | float) and 0.0 < held_out < 1.0):
+        raise InputError(f"held_out must be a share between 0 and 1, got {held_out!r}.")
+    count = round(held_out * len(x))
+    if count < _FEWEST or len(x) - count < _FEWEST:
+        raise DataError(f"Of {len(x)} samples {count} would be held out; at least {_FEWEST} are needed on either side.")
+    if context is not None and len(context) != len(x):
+        raise InputError(f"context must have a row for each of {len(x)} samples, got {len(context)}.")
+    given = None if context is None else torch.as_tensor(context).to(device, dtype)
+    if given is not None and not bool(torch.isfinite(given).all()):
+        raise DataError("Some contexts are not finite; leave these samples out.")
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(device)
+    out, kept = order[:count], order[count:]
+
+    def drawn(generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        some = kept[torch.randint(len(kept), (min(batch, len(kept)),), generator=generator, device=device)]
+        return x[some], None if given is None else given[some]
+
+    return drawn, (x[out], None if given is None else given[out])
+
+
+def _checked(data: Any, dim: int) -> Tensor:
+    try:
+        x = torch.as_tensor(data if isinstance(data, Tensor) else np.asarray(data))
+    except (TypeError, ValueError, RuntimeError) as cause:
+        raise InputError(f"data must be samples (n, {dim}) as an array, got {type(data).__name__}.") from cause
+    if x.ndim != 2 or x.shape[1] != dim or not x.is_floating_point():
+        raise InputError(f"data must be floating-point numbers (n, {dim}), got {x.dtype} of shape {tuple(x.shape)}.")
+    bad = int((~torch.isfinite(x)).any(1).sum())
+    if bad:
+        raise DataError(f"{bad} of {len(x)} samples are not finite; leave them out.")
+    return x
+
+
+def digest(data: Any, context: Tensor | None) -> str:
+    """What tells samples from others in a checkpoint; of a sampler nothing is known."""
+    if callable(data):
+        return "a sampler"
+    total = hashlib.blake2b(digest_size=16)
+    for part in (data, *([] if context is None else [context])):
+        total.update(torch.as_tensor(part).detach().cpu().contiguous().numpy().tobytes())
+    return f"{len(data)} samples, digest {total.hexdigest()}"
+
+
+__all__ = ["digest", "read_samples"]
