@@ -6,6 +6,7 @@ from pdekit.flows.classifiers import CLASSIFIERS, ConvolutionField, ResidualBloc
 from pdekit.flows.classifying import ClassifierFit, fit_classifier
 from pdekit.flows.cnf import CNF
 from pdekit.flows.continuous_layer import ContinuousFlow
+from pdekit.flows.encoders import vae_networks
 from pdekit.flows.fitting import FlowFit, fit_flow
 from pdekit.flows.images import Images, digits, mnist, omniglot
 from pdekit.flows.latent import LatentODE, SeriesRNN, spirals
@@ -21,7 +22,6 @@ from pdekit.flows.toys import TOYS, toy
 from pdekit.flows.transport import Passage
 from pdekit.flows.vae import VAE
 from pdekit.flows.vae_fitting import VAEFit, fit_vae
-from pdekit.flows.vae_networks import vae_networks
 
 __all__ = [
     "CLASSIFIERS",

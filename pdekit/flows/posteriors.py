@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pdekit.errors import InputError
 from pdekit.flows.bijection import Bijection
 from pdekit.flows.continuous_layer import ContinuousFlow
+from pdekit.flows.encoders import vae_networks
 from pdekit.flows.masked_layers import MaskedFlow
 from pdekit.flows.residual_layers import PlanarFlow, SylvesterFlow
 from pdekit.flows.vae import VAE
-from pdekit.flows.vae_networks import vae_networks
 from pdekit.nets.conditioners.masked import MaskedConditioner
 from pdekit.nets.hollow import HollowNet
 from pdekit.nets.plain import ConcatSquashMLP
