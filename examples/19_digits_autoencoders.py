@@ -7,6 +7,7 @@ convolutions and 5,000 samples for the likelihood.
     python examples/19_digits_autoencoders.py [FOLDER] [small|paper] [DATA]
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def main(folder: Path, preset: str = "small", source: Path = Path()) -> None:
         print(f"{'posterior':12s}{'ELBO':>17s}{'NLL':>16s}{'evaluations':>13s}{'there and back':>16s}   published")
         for posterior, ax in zip(POSTERIORS, axes.flat, strict=True):
             fit = fitted(images, posterior, preset)
-            continuous = fit.evaluations == fit.evaluations
+            continuous = math.isfinite(fit.evaluations)
             cost = f"{fit.evaluations:13.0f}{fit.reconstruction_error:16.1g}" if continuous else f"{'-':>13s}{'-':>16s}"
             elbo, nll = (
                 f"{value:.2f} ± {error:.2f}" for value, error in zip((fit.elbo, fit.nll), fit.stderr, strict=True)

@@ -84,6 +84,15 @@ class History:
     losses: np.ndarray
     seconds: float
 
+    def plain(self) -> dict[str, Any]:
+        """What JSON can hold of it, which is all; see `of`."""
+        return {"steps": self.steps.tolist(), "losses": self.losses.tolist(), "seconds": self.seconds}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "History":
+        """The history that `plain` was made of."""
+        return cls(np.array(plain["steps"]), np.array(plain["losses"]), plain["seconds"])
+
 
 def train(
     net: nn.Module,

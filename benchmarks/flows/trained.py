@@ -12,7 +12,7 @@ from benchmarks.runner import Outcome
 
 BATCH, JUDGED = 512, 10_000
 _PART = 2000
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-7
 
 
 def base(dtype: torch.dtype = torch.float32) -> Any:

@@ -9,13 +9,14 @@ from pdekit.flows.continuous_layer import ContinuousFlow
 from pdekit.flows.encoders import vae_networks
 from pdekit.flows.fitting import FlowFit, fit_flow
 from pdekit.flows.images import Images, digits, mnist, omniglot
-from pdekit.flows.latent import LatentODE, SeriesRNN, spirals
+from pdekit.flows.latent import LatentODE, SeriesRNN
 from pdekit.flows.masked_layers import MaskedFlow
 from pdekit.flows.normalizing import NormalizingFlow
 from pdekit.flows.picture import density_in_plane
 from pdekit.flows.planar import PlanarField
 from pdekit.flows.posteriors import POSTERIORS, vae_with
 from pdekit.flows.residual_layers import PlanarFlow, SylvesterFlow
+from pdekit.flows.series import spirals
 from pdekit.flows.structured import DivergenceFreeField, HamiltonianField
 from pdekit.flows.tables import TABLES, Table, tabular
 from pdekit.flows.toys import TOYS, toy

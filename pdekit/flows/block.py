@@ -64,7 +64,8 @@ class ODEBlock(nn.Module):
         for size in shape or ():
             check_count("shape", size)
         self.field, self.augment, self.evaluations = field, augment, float("nan")
-        self.ends = nn.ParameterList(t for t in times if isinstance(t, nn.Parameter))  # those that are trained
+        # End times that are trained.
+        self.ends = nn.ParameterList(t for t in times if isinstance(t, nn.Parameter))
         self.shape = None if shape is None else tuple(shape)
         inner = field if shape is None else _Shaped(field, (shape[0] + augment, *shape[1:]))
         # Not a part of this module: its parameters are the field's, which is one.

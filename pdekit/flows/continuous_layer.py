@@ -59,9 +59,8 @@ class ContinuousFlow(Bijection):
             raise InputError(f"field must be a network with `dim`, such as HollowNet(3, time=True), got {field!r}.")
         super().__init__(dim, int(getattr(field, "context_dim", 0)))
         self.field, self.evaluations = field, float("nan")
-        self.ends = torch.nn.ParameterList(
-            t for t in times if isinstance(t, torch.nn.Parameter)
-        )  # those that are trained
+        # End times that are trained.
+        self.ends = torch.nn.ParameterList(t for t in times if isinstance(t, torch.nn.Parameter))
         self.transport = Transport(field, trace, check_times(times), method, rtol, atol, control, gradient)
 
     def changed(self, **options: Any) -> "ContinuousFlow":

@@ -1,7 +1,7 @@
 """`fit_flow`: maximum likelihood of a flow, judged on samples that it has not seen."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,10 +57,9 @@ class FlowFit:
         """Write parameters and figures to one safetensors file."""
         figures: dict[str, Any] = {"nll": self.nll, "stderr": self.stderr, "seed": self.seed}
         costs = {"evaluations": self.evaluations, "reconstruction_error": self.reconstruction_error}
-        history = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.history).items()}
         tensors = kept(nn.ModuleList(_modules(self.flow))) | {"held_out": self.held_out}
         about = {"figures": figures, "costs": {k: v if np.isfinite(v) else None for k, v in costs.items()}}
-        write(path, _KIND, about | {"history": history, "made": _described(self.flow)}, tensors)
+        write(path, _KIND, about | {"history": self.history.plain(), "made": _described(self.flow)}, tensors)
 
     @classmethod
     def load(cls, path: Any, flow: "CNF | NormalizingFlow", judge: dict[str, Any] | None = None) -> "FlowFit":
@@ -80,12 +79,11 @@ class FlowFit:
         modules = nn.ModuleList(_modules(flow))
         judged = _for_judging(flow, judge, next(modules.parameters()).dtype)
         fill(modules, tensors, path, about["made"], _described(judged))
-        history = about["history"]
         costs: dict[str, Any] = {k: float("nan") if v is None else v for k, v in about["costs"].items()}
         return cls(
             flow=judged,
             held_out=tensors["held_out"],
-            history=History(np.array(history["steps"]), np.array(history["losses"]), history["seconds"]),
+            history=History.of(about["history"]),
             **about["figures"],
             **costs,
         )

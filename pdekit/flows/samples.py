@@ -91,7 +91,8 @@ def digest(data: Any, context: Tensor | None) -> str:
         return "a sampler"
     total = hashlib.blake2b(digest_size=16)
     for part in (data, *([] if context is None else [context])):
-        total.update(torch.as_tensor(part).detach().cpu().contiguous().numpy().tobytes())
+        array = part.detach().cpu().numpy() if isinstance(part, Tensor) else np.asarray(part)
+        total.update(np.ascontiguousarray(array).tobytes())
     return f"{len(data)} samples, digest {total.hexdigest()}"
 
 

@@ -1,7 +1,7 @@
 """`fit_vae`: a variational autoencoder trained on images, and judged on images that it has not seen."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,9 +85,9 @@ class VAEFit:
         """Write parameters and figures to one safetensors file."""
         figures = {name: getattr(self, name) for name in ("elbo", "nll", "stderr", "samples", "seed")}
         costs = {name: _or_none(getattr(self, name)) for name in ("evaluations", "reconstruction_error")}
-        history = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(self.history).items()}
         tensors = kept(self.vae) | {"bounds": self.bounds, "surprises": self.surprises}
-        write(path, _KIND, {"figures": figures | costs, "history": history, "made": repr(self.vae)}, tensors)
+        about = {"figures": figures | costs, "history": self.history.plain(), "made": repr(self.vae)}
+        write(path, _KIND, about, tensors)
 
     @classmethod
     def load(cls, path: Any, vae: VAE, judge: dict[str, Any] | None = None) -> "VAEFit":
@@ -108,11 +108,10 @@ class VAEFit:
         judged = vae.changed(**{**_JUDGE, **(judge or {})})
         fill(vae, tensors, path, about["made"], repr(judged))
         judged.eval()
-        history = about["history"]
         figures: dict[str, Any] = {k: float("nan") if v is None else v for k, v in about["figures"].items()}
         return cls(
             vae=judged,
-            history=History(np.array(history["steps"]), np.array(history["losses"]), history["seconds"]),
+            history=History.of(about["history"]),
             bounds=tensors["bounds"],
             surprises=tensors["surprises"],
             **{**figures, "stderr": tuple(figures["stderr"])},
@@ -244,9 +243,14 @@ def _checked(images: Any) -> Tensor:
     if x.ndim == 2 and x.dtype == torch.uint8:
         raise InputError("images are bytes: divide them by 255, as floating-point numbers.")
     if x.ndim != 2 or not x.is_floating_point():
-        raise InputError(f"images must be numbers (n, pixels), got {x.dtype} of shape {tuple(x.shape)}.")
-    if not len(x) or not bool(((x >= 0) & (x <= 1)).all()):
-        raise DataError("Pixels must be probabilities in [0, 1]: divide by their greatest value.")
+        raise InputError(f"images must be floating-point numbers (n, pixels), got {x.dtype} {tuple(x.shape)}.")
+    if not len(x) or not bool(torch.isfinite(x).all()):
+        raise DataError("There are no images, or some are not finite.")
+    if not bool(((x >= 0) & (x <= 1)).all()):
+        raise DataError(
+            f"Pixels must be probabilities in [0, 1], got {float(x.min()):.3g} to {float(x.max()):.3g}: divide by "
+            "their greatest value."
+        )
     return x
 
 

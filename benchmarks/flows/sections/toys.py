@@ -79,5 +79,5 @@ def _summarise(name: str, seconds: float, mine: dict[str, list[Outcome]]) -> lis
     mass = max(abs(o["mass"] - 1) for o in mine["ours"])
     rows.append(at_most(f"{name}: mass on a grid less one", mass, MASS, detail=f"[-{_REACH:g}, {_REACH:g}]^2"))
     off = max(o["off"] for o in mine["ours"])
-    rows.append(at_most(f"{name}: back and forth", off, OFF, detail="rtol = atol = 1e-6"))
+    rows.append(at_most(f"{name}: back and forth", off, OFF, detail="rtol = atol = 1e-7"))
     return rows

@@ -105,7 +105,10 @@ def test_a_checkpoint_needs_a_folder(tmp_path):
 
 def test_a_training_that_diverges_says_so():
     net = small()
-    grows = lambda generator, share: -net(torch.ones(1, 1)).exp().sum()  # noqa: E731
+
+    def grows(generator, share):
+        return -net(torch.ones(1, 1)).exp().sum()
+
     with pytest.raises(NumericalError, match=r"training of a hole diverged: its loss was .* after"):
         train(net, grows, Training(steps=2000, rate=10.0), seed=0, what="a hole")
     with pytest.raises(NumericalError, match="diverged: its loss was nan"):
