@@ -17,7 +17,8 @@ from pdekit.flows import LatentODE, SeriesRNN, spirals
 from pdekit.report.style import add_legend, new_figure
 from pdekit.training import train
 
-PRESETS = {"small": (200, 2500, 64, (30,)), "paper": (1000, 5000, 256, (30, 50, 100))}  # spirals, steps, batch, readings
+# spirals, steps, batch, readings
+PRESETS = {"small": (200, 2500, 64, (30,)), "paper": (1000, 5000, 256, (30, 50, 100))}
 PUBLISHED = {30: (0.39, 0.16), 50: (0.32, 0.15), 100: (0.18, 0.13)}
 TEST = 100
 POINTS = 200
