@@ -12,7 +12,7 @@ from benchmarks.runner import Outcome
 
 BATCH, JUDGED = 512, 10_000
 _PART = 2000
-_TOLERANCE = 1e-7
+TOLERANCE = 1e-7
 
 
 def base(dtype: torch.dtype = torch.float32) -> Any:
@@ -27,7 +27,7 @@ def held_out(name: str, seed: int) -> Tensor:
     return torch.from_numpy(toy(name, JUDGED, seed=2**40 + seed)).float()
 
 
-def ours(name: str, seed: int, seconds: float, trace: Any = None) -> tuple[Any, Outcome]:
+def ours(name: str, seed: int, seconds: float, trace: Any = None, tolerance: float = TOLERANCE) -> tuple[Any, Outcome]:
     """A hollow flow trained with four Runge-Kutta steps in single precision, judged in double, and how it went."""
     import pdekit as pk
     from pdekit.flows import CNF, fit_flow, toy
@@ -36,7 +36,7 @@ def ours(name: str, seed: int, seconds: float, trace: Any = None) -> tuple[Any, 
     flow = CNF(field, base(), trace or pk.Exact(), method=pk.ode.RK4(), control=pk.ode.Fixed(0.25))
     training = pk.Training(steps=10**6, batch=BATCH, rate=5e-3, seconds=seconds)
     fit = fit_flow(flow, lambda n, s: toy(name, n, seed=s), training, seed=seed)
-    judged = CNF(copy.deepcopy(field).double(), base(torch.float64), rtol=_TOLERANCE, atol=_TOLERANCE)
+    judged = CNF(copy.deepcopy(field).double(), base(torch.float64), rtol=tolerance, atol=tolerance)
     passage, values = [], []
     with torch.no_grad():
         for part in held_out(name, seed).double().split(_PART):
@@ -54,18 +54,18 @@ def ours(name: str, seed: int, seconds: float, trace: Any = None) -> tuple[Any, 
     return judged, outcome
 
 
-def zukos(name: str, seed: int, seconds: float) -> Outcome:
-    """zuko's CNF with its defaults and 64, 64, 64 units, trained by Adam with the same falling rate."""
+def zukos(name: str, seed: int, seconds: float, rate: float) -> Outcome:
+    """zuko's CNF with its defaults and 64, 64, 64 units, trained by Adam whose rate falls in the same way."""
     import zuko
 
     from pdekit.flows import toy
 
     torch.manual_seed(seed)
     flow: Any = zuko.flows.CNF(2, 0, hidden_features=(64, 64, 64))
-    optimiser = torch.optim.Adam(flow.parameters(), 2e-3)
+    optimiser = torch.optim.Adam(flow.parameters(), rate)
     begun, steps = time.perf_counter(), 0
     while (share := (time.perf_counter() - begun) / seconds) < 1.0:
-        optimiser.param_groups[0]["lr"] = 2e-3 * min(1.0, (steps + 1) / 100) * 0.5 * (1 + np.cos(np.pi * share))
+        optimiser.param_groups[0]["lr"] = rate * min(1.0, (steps + 1) / 100) * 0.5 * (1 + np.cos(np.pi * share))
         x = torch.from_numpy(toy(name, BATCH, seed=10**6 * seed + steps)).float()
         loss = -flow().log_prob(x).mean()
         optimiser.zero_grad()
@@ -78,4 +78,4 @@ def zukos(name: str, seed: int, seconds: float) -> Outcome:
     return {"nll": float(nll.mean()), "steps": steps, "parameters": parameters}
 
 
-__all__ = ["BATCH", "JUDGED", "base", "held_out", "ours", "zukos"]
+__all__ = ["BATCH", "JUDGED", "TOLERANCE", "base", "held_out", "ours", "zukos"]

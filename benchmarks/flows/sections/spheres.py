@@ -5,16 +5,20 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.results import Row, at_least
+from benchmarks.results import Row, at_least, at_most
 from benchmarks.runner import Context, Outcome, Task, run_tasks
 
 TITLE = "Nested spheres in the plane: an inner disc against the ring around it"
-APART = 0.99
 _STEPS = 600
+_STATES, _PART = 100_000, 10_000
 
 
 def run(context: Context) -> list[Row]:
-    """Held-out accuracy of a linear map of the flow's end, with and without zeros appended."""
+    """Held-out states that a linear map of the flow's end gets wrong, with and without zeros appended.
+
+    A flow of the plane deforms the half-plane of the linear map into a set that reaches infinity; if it holds the disc,
+    it crosses the ring. So a plain flow leaves a channel of wrong states, however narrow: its worst margin is negative.
+    """
     seeds = range(context.count(1, full=3))
     tasks = [{"augment": augment, "seed": seed} for augment in (0, 1) for seed in seeds]
     outcomes = run_tasks(context, "flow_spheres", partial(train, steps=20 if context.quick else _STEPS), tasks)
@@ -24,14 +28,15 @@ def run(context: Context) -> list[Row]:
         failed = [o["error"] for o in mine if "error" in o]
         name = "augmented ODE" if augment else "plain ODE"
         if failed:
-            rows.append(Row(f"{name}: held-out accuracy", "failed", "", "runs", False, failed[0]))
+            rows.append(Row(f"{name}: wrong states", "failed", "", "runs", False, failed[0]))
             continue
-        accuracy, loss, evaluations = (
-            float(np.mean([o[k] for o in mine])) for k in ("accuracy", "loss", "evaluations")
-        )
-        told = f"cross-entropy {loss:.3g}; {evaluations:.0f} evaluations at rtol 1e-4; {len(mine)} seed(s)"
-        metric = f"{name}: held-out accuracy"
-        rows.append(at_least(metric, accuracy, APART, detail=told) if augment else Row(metric, accuracy, detail=told))
+        wrong = [o["wrong"] for o in mine]
+        loss, evaluations = (float(np.mean([o[k] for o in mine])) for k in ("loss", "evaluations"))
+        told = f"of {_STATES:,}; cross-entropy {loss:.3g}; {evaluations:.0f} evaluations at rtol 1e-4; seeds: {wrong}"
+        metric, value = f"{name}: wrong states", float(np.mean(wrong))
+        rows.append(at_most(metric, value, 0, detail=told) if augment else at_least(metric, value, 1, detail=told))
+        worst = min(o["margin"] for o in mine)
+        rows.append(Row(f"{name}: least log odds of what is true", worst, detail="above zero where all are apart"))
     return rows
 
 
@@ -65,11 +70,13 @@ def train(task: Task, steps: int) -> Outcome:
         optimiser.step()
         schedule.step()
     judged = ODEBlock(field, augment, rtol=1e-4, atol=1e-4)
-    x, inner = spheres(4000, seed)
+    x, inner = spheres(_STATES, seed)
     with torch.no_grad():
-        found = net[1](judged(x))[:, 0]
+        found = torch.cat([net[1](judged(part))[:, 0] for part in x.split(_PART)])
+    margins = torch.where(inner.bool(), found, -found)
     return {
-        "accuracy": float(((found > 0) == inner.bool()).float().mean()),
+        "wrong": int((margins <= 0).sum()),
+        "margin": float(margins.min()),
         "loss": float(entropy(found, inner)),
         "evaluations": judged.evaluations,
     }

@@ -13,71 +13,84 @@ MASS, OFF = 1e-3, 1e-5
 _SECONDS = 40.0  # of a training
 _FEW = ("moons", "8gaussians", "checkerboard")
 _POINTS, _REACH = 160, 7.0
+_KINDS = ("ours", "half", "zuko")
+_RATES = (2e-3, 5e-3)  # zuko's CNF is trained with both, and the better one counts
+_ROUGHLY = 1e-5  # tolerance where only the likelihood is asked for
 
 
 def run(context: Context) -> list[Row]:
-    """Each law in three trainings: ours, ours in half the time, zuko's."""
+    """Each law in four trainings: ours, ours in half the time, zuko's at two rates."""
     from pdekit.flows import TOYS
 
     seconds = 2.0 if context.quick else _SECONDS
     names = list(TOYS) if context.full else list(_FEW)[: 1 if context.quick else None]
     seeds = range(context.count(1, full=3))
     tasks = [
-        {"toy": name, "seed": seed, "seconds": seconds, "kind": kind}
+        {"toy": name, "seed": seed, "seconds": seconds, "kind": kind} | ({"rate": rate} if rate else {})
         for name in names
         for seed in seeds
-        for kind in ("ours", "half", "zuko")
+        for kind in _KINDS
+        for rate in (_RATES if kind == "zuko" else (None,))
     ]
     outcomes = run_tasks(context, "flow_toys", partial(train_one, points=60 if context.quick else _POINTS), tasks)
     rows = []
     for name in names:
         mine = {
-            kind: [o for t, o in zip(tasks, outcomes, strict=True) if (t["toy"], t["kind"]) == (name, kind)]
-            for kind in ("ours", "half", "zuko")
+            kind: [(t, o) for t, o in zip(tasks, outcomes, strict=True) if (t["toy"], t["kind"]) == (name, kind)]
+            for kind in _KINDS
         }
-        rows += _summarise(name, seconds, mine)
+        theirs = [[o for t, o in mine["zuko"] if t["rate"] == rate] for rate in _RATES]
+        ours, half = ([o for _, o in mine[kind]] for kind in ("ours", "half"))
+        rows += _summarise(name, seconds, ours, half, _better(theirs))
     return rows
+
+
+def _better(found: list[list[Outcome]]) -> list[Outcome]:
+    """The outcomes with the lowest mean NLL, of lists of outcomes."""
+    return min(found, key=lambda some: float(np.mean([o.get("nll", np.inf) for o in some])))
 
 
 def train_one(task: Task, points: int) -> Outcome:
     """One training and its judgement."""
     name, seed, seconds = task["toy"], task["seed"], task["seconds"]
     if task["kind"] == "zuko":
-        return trained.zukos(name, seed, seconds)
-    flow, outcome = trained.ours(name, seed, seconds if task["kind"] == "ours" else seconds / 2)
-    if task["kind"] == "ours":
-        from pdekit.flows import density_in_plane
+        return trained.zukos(name, seed, seconds, task["rate"])
+    if task["kind"] == "half":
+        return trained.ours(name, seed, seconds / 2, tolerance=_ROUGHLY)[1]
+    from pdekit.flows import density_in_plane
 
-        (low, high, *_), density = density_in_plane(flow, points, _REACH)
-        outcome["mass"] = float(density.sum()) * ((high - low) / points) ** 2
+    flow, outcome = trained.ours(name, seed, seconds)
+    (low, high, *_), density = density_in_plane(flow, points, _REACH)
+    outcome["mass"] = float(density.sum()) * ((high - low) / points) ** 2
     return outcome
 
 
-def _summarise(name: str, seconds: float, mine: dict[str, list[Outcome]]) -> list[Row]:
-    failed = [o["error"] for o in mine["ours"] + mine["half"] if "error" in o]
+def _summarise(name: str, seconds: float, ours: list[Outcome], half: list[Outcome], theirs: list[Outcome]) -> list[Row]:
+    failed = [o["error"] for o in ours + half if "error" in o]
     if failed:
         return [Row(f"{name}: held-out NLL", "failed", "nat", "runs", False, failed[0])]
 
-    def mean(kind: str, key: str) -> float:
-        return float(np.mean([o[key] for o in mine[kind]]))
+    def mean(found: list[Outcome], key: str) -> float:
+        return float(np.mean([o[key] for o in found]))
 
-    nll, error = mean("ours", "nll"), mean("ours", "stderr")
-    told = f"{seconds:g} s; {mean('ours', 'evaluations'):.0f} evaluations each; {len(mine['ours'])} seed(s)"
+    nll, error = mean(ours, "nll"), mean(ours, "stderr")
+    told = f"{seconds:g} s; {mean(ours, 'evaluations'):.0f} evaluations each; {len(ours)} seed(s)"
     rows = [Row(f"{name}: held-out NLL", nll, "nat", detail=told)]
-    peers = [o["nll"] for o in mine["zuko"] if "nll" in o]
-    if peers:
-        theirs = float(np.mean(peers))
-        gaps = [o["nll"] - z["nll"] for o, z in zip(mine["ours"], mine["zuko"], strict=True) if "nll" in z]
-        told = f"{theirs:.4f} nat of zuko's CNF in as many seconds; limit: 2 standard errors of ours"
+    broken = [o["error"] for o in theirs if "error" in o]
+    if broken:
+        rows.append(skipped(f"{name}: NLL less zuko's", broken[0]))
+    else:
+        peer = mean(theirs, "nll")
+        gaps = [o["nll"] - z["nll"] for o, z in zip(ours, theirs, strict=True)]
+        told = f"{peer:.4f} nat of zuko's CNF in as many seconds, {mean(theirs, 'steps'):.0f} steps at the better rate"
+        told += "; limit: 2 standard errors of ours"
         if len(gaps) > 1:
             told += f"; over seeds +- {2 * np.std(gaps, ddof=1) / len(gaps) ** 0.5:.3f} (2 s.e.)"
-        rows.append(at_most(f"{name}: NLL less zuko's, equal time", nll - theirs, 2 * error, "nat", told))
-        half = mean("half", "nll")
-        rows.append(at_most(f"{name}: NLL in half the time less zuko's", half - theirs, 2 * error, "nat"))
-    else:
-        rows.append(skipped(f"{name}: NLL less zuko's", mine["zuko"][0].get("error", "not run")))
-    mass = max(abs(o["mass"] - 1) for o in mine["ours"])
+        rows.append(at_most(f"{name}: NLL less zuko's, equal time", nll - peer, 2 * error, "nat", told))
+        sooner = mean(half, "nll") - peer
+        rows.append(at_most(f"{name}: NLL in half the time less zuko's", sooner, 2 * error, "nat"))
+    mass = max(abs(o["mass"] - 1) for o in ours)
     rows.append(at_most(f"{name}: mass on a grid less one", mass, MASS, detail=f"[-{_REACH:g}, {_REACH:g}]^2"))
-    off = max(o["off"] for o in mine["ours"])
-    rows.append(at_most(f"{name}: back and forth", off, OFF, detail="rtol = atol = 1e-7"))
+    off = max(o["off"] for o in ours)
+    rows.append(at_most(f"{name}: back and forth", off, OFF, detail=f"rtol = atol = {trained.TOLERANCE:g}"))
     return rows
