@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pdekit.checkpoint import Checkpoint
 from pdekit.errors import InputError, NumericalError
 from pdekit.ode.storage import complete
+from pdekit.seeds import check_seed
 from pdekit.threads import one_thread
 
 _KIND = "training"
@@ -116,11 +117,14 @@ def train(
         progress: Called with what is done and the share of it, as work goes on.
         key: What the training depends on: a checkpoint of another one is refused.
 
+    Returns:
+        Losses and time, of the parts before an interruption too.
+
     Raises:
         NumericalError: If the loss is not finite, or grows beyond every bound.
-        InputError: If the checkpoint belongs to another training.
+        InputError: If the checkpoint belongs to another training, or the seed is none.
     """
-    check_training(options)
+    check_training(options, seed)
     optimizer = torch.optim.Adam(net.parameters(), options.rate)
     state = _State(
         net, optimizer, options.checkpoint, f"{what}; {key}; {options.steps}, {options.batch}, {options.rate}"
@@ -129,12 +133,13 @@ def train(
         return _loop(net, loss, options, optimizer, state, seed=seed, what=what, progress=progress)
 
 
-def check_training(options: Any) -> None:
-    """Refuses what are no options of a training, such as the class itself.
+def check_training(options: Any, seed: Any) -> None:
+    """Refuses what are no options of a training, such as the class itself, and what is no seed.
 
     Raises:
         InputError: If it is anything else.
     """
+    check_seed(seed)
     if not isinstance(options, Training):
         raise InputError(f"training must be an object such as Training(steps=1000), got {options!r}.")
 
@@ -151,8 +156,8 @@ def _loop(
     progress: Progress | None,
 ) -> History:
     device = next(net.parameters()).device
-    done, spent, usual = state.restored()
-    steps, losses, sums, lowest = [], [], [], np.inf
+    done, spent, usual, steps, losses = state.restored()
+    sums, lowest = [], min(map(abs, losses), default=np.inf)
     begun, recorded = time.monotonic(), 0.0
     kept = begun
     whole, reached = True, done  # whether parameters belong to a finished step, and to which
@@ -190,14 +195,14 @@ def _loop(
                 if progress is not None:
                     progress(f"{what}, loss {mean:.4g}", max(share, (step + 1) / options.steps))
             if time.monotonic() - kept > _EVERY:
-                state.keep(step + 1, spent + time.monotonic() - begun, usual)
+                state.keep(step + 1, spent + time.monotonic() - begun, usual, steps, losses)
                 kept = time.monotonic()
     except KeyboardInterrupt:
         if whole:
-            state.keep(reached, spent + time.monotonic() - begun, usual)
+            state.keep(reached, spent + time.monotonic() - begun, usual, steps, losses)
         raise
     total = spent + time.monotonic() - begun
-    state.keep(reached, total, usual)  # ended by `seconds`, it goes on where more of them are given
+    state.keep(reached, total, usual, steps, losses)  # ended by `seconds`, it goes on where more of them are given
     return History(np.array(steps), np.array(losses), total)
 
 
@@ -222,18 +227,19 @@ class _State:
         self.net, self.optimizer = net, optimizer
         self.checkpoint = Checkpoint(path, _KIND, key)
 
-    def keep(self, step: int, seconds: float, usual: float | None) -> None:
+    def keep(self, step: int, seconds: float, usual: float | None, steps: list[int], losses: list[float]) -> None:
         tensors = {f"net.{name}": p for name, p in self.net.state_dict().items()}
         for k, p in enumerate(self._parameters()):
             for name, value in self.optimizer.state.get(p, {}).items():
                 tensors[f"adam.{k}.{name}"] = torch.as_tensor(value)
-        self.checkpoint.write({"step": step, "seconds": seconds, "usual": usual}, tensors)
+        about = {"step": step, "seconds": seconds, "usual": usual, "steps": steps, "losses": losses}
+        self.checkpoint.write(about, tensors)
 
-    def restored(self) -> tuple[int, float, float | None]:
-        """The step to go on from, the seconds that were spent, and the usual size of a gradient."""
+    def restored(self) -> tuple[int, float, float | None, list[int], list[float]]:
+        """The step to go on from, seconds that were spent, the usual size of a gradient, and the records of losses."""
         found = self.checkpoint.read()
         if found is None:
-            return 0, 0.0, None
+            return 0, 0.0, None, [], []
         about, tensors = found
         with complete(self.checkpoint.path):
             self.net.load_state_dict({n[4:]: p for n, p in tensors.items() if n.startswith("net.")})
@@ -241,7 +247,7 @@ class _State:
                 moments = {n.split(".")[2]: v for n, v in tensors.items() if n.startswith(f"adam.{k}.")}
                 if moments:
                     self.optimizer.state[p] = {n: v if n == "step" else v.to(p) for n, v in moments.items()}
-            return int(about["step"]), float(about["seconds"]), about["usual"]
+            return int(about["step"]), float(about["seconds"]), about["usual"], about["steps"], about["losses"]
 
     def _parameters(self) -> list[nn.Parameter]:
         return list(self.optimizer.param_groups[0]["params"])

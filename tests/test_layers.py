@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1] / "pdekit"
 LEVEL = {
     "errors": 0,
     "threads": 0,
+    "seeds": 0.5,
     "sde": 1,
     "data": 1,
     "report": 1,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pdekit.errors import InputError
 from pdekit.flows.block import ODEBlock
+from pdekit.flows.images import check_shape
 from pdekit.nets.conditioners.checks import check_count
 from pdekit.nets.field import seeded
 from pdekit.ode.backsolve import Backsolve
@@ -63,7 +64,8 @@ def image_classifier(
     """
     if kind not in CLASSIFIERS:
         raise InputError(f"kind must be one of {', '.join(CLASSIFIERS)}, got {kind!r}.")
-    for name, value in (("height", shape[0]), ("width", shape[1]), ("classes", classes), ("hidden", hidden)):
+    shape = check_shape(shape)
+    for name, value in (("classes", classes), ("hidden", hidden)):
         check_count(name, value)
     check_count("channels", channels, least=2)
     check_count("blocks", blocks)

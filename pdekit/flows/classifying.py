@@ -11,11 +11,14 @@ from torch.nn.functional import cross_entropy
 
 from pdekit.errors import DataError, InputError
 from pdekit.flows.block import ODEBlock
+from pdekit.flows.storage import fill, kept
+from pdekit.ode.storage import read, write
 from pdekit.training import History, Progress, Training, check_training, train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_KIND = "classifier-fit"
 _TRAINING = Training(steps=600, batch=128, rate=2e-3)
 _AT_ONCE = 256
 
@@ -57,6 +60,33 @@ class ClassifierFit:
         axes.set_ylabel("cross-entropy (nats)")
         axes.legend()
         return canvas
+
+    def save(self, path: Any) -> None:
+        """Write parameters and figures to one safetensors file."""
+        figures: dict[str, Any] = {n: getattr(self, n) for n in ("error", "stderr", "entropy", "parameters", "seed")}
+        figures["evaluations"] = None if np.isnan(self.evaluations) else self.evaluations
+        about = {"figures": figures, "history": self.history.plain(), "made": repr(self.net)}
+        write(path, _KIND, about, kept(self.net) | {"wrong": self.wrong})
+
+    @classmethod
+    def load(cls, path: Any, net: nn.Module) -> "ClassifierFit":
+        """The fit of a file; its parameters are put into `net`, built as it was for the training.
+
+        Args:
+            path: The file.
+            net: The network.
+
+        Raises:
+            InputError: If something differs; then the network stays as it is.
+            DataError: If the file holds something else.
+        """
+        if not isinstance(net, nn.Module):
+            raise InputError(f"net must be a network with parameters, got {type(net).__name__}.")
+        about, tensors = read(path, _KIND)
+        fill(net, tensors, path, about["made"], repr(net))
+        net.eval()
+        figures: dict[str, Any] = {k: float("nan") if v is None else v for k, v in about["figures"].items()}
+        return cls(net=net, wrong=tensors["wrong"], history=History.of(about["history"]), **figures)
 
     def __repr__(self) -> str:
         cost = "" if np.isnan(self.evaluations) else f", {self.evaluations:.0f} evaluations an image"
@@ -100,7 +130,7 @@ def fit_classifier(
         >>> fit.wrong.shape
         torch.Size([9])
     """
-    check_training(training)
+    check_training(training, seed)
     like = next((p for p in net.parameters() if p.requires_grad), None) if isinstance(net, nn.Module) else None
     if like is None:
         raise InputError(f"net must be a network with parameters, got {type(net).__name__}.")

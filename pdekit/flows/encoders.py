@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pdekit.errors import InputError
-from pdekit.nets.conditioners.checks import check_count
+from pdekit.flows.images import check_shape
+from pdekit.nets.conditioners.checks import check_count, counts
 from pdekit.nets.field import seeded
 
 _MNIST = (28, 28)
@@ -37,18 +37,13 @@ def vae_networks(
         >>> encoder(torch.zeros(3, 64)).shape, decoder(torch.zeros(3, 4)).shape
         (torch.Size([3, 24]), torch.Size([3, 64]))
     """
-    if len(tuple(shape)) != 2:
-        raise InputError(f"shape must be the height and the width of images, got {shape!r}.")
-    for name, value, least in (
-        ("height", shape[0], 1),
-        ("width", shape[1], 1),
-        ("latent", latent, 1),
-        ("context_dim", context_dim, 0),
-    ):
-        check_count(name, value, least=least)
+    shape = check_shape(shape)
+    hidden = counts("hidden", hidden)
+    check_count("latent", latent)
+    check_count("context_dim", context_dim, least=0)
     told = 2 * latent + context_dim
     with seeded(seed):
-        if tuple(shape) == _MNIST:
+        if shape == _MNIST:
             return _convolutions(latent, told)
         pixels = shape[0] * shape[1]
         encoder = [Gated(nn.Linear(a, 2 * b)) for a, b in pairwise((pixels, *hidden))]

@@ -149,7 +149,7 @@ def fit_flow(
         >>> fit_flow(flow, toy("moons", 500), Training(steps=2, batch=50)).held_out.shape
         torch.Size([50])
     """
-    check_training(training)
+    check_training(training, seed)
     _check_flow(flow)
     for name, weight in (("kinetic", kinetic), ("jacobian", jacobian)):
         if not (isinstance(weight, int | float) and 0 <= weight < float("inf")):

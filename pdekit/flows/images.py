@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pdekit.errors import DataError
+from pdekit.errors import DataError, InputError
 
 _IMAGES, _LABELS = 2051, 2049  # first numbers of IDX files
 _FILES = {
@@ -38,6 +38,17 @@ class Images:
     def __repr__(self) -> str:
         told = "" if self.test is None else f", and {len(self.test.images):,} to test with"
         return f"Images({self.name}: {len(self.images):,} of {self.shape[0]} x {self.shape[1]} pixels{told})"
+
+
+def check_shape(shape: Any) -> tuple[int, int]:
+    """The height and the width of images.
+
+    Raises:
+        InputError: If they are not two whole numbers.
+    """
+    if isinstance(shape, tuple | list) and len(shape) == 2 and all(type(n) is int and n >= 1 for n in shape):
+        return (shape[0], shape[1])
+    raise InputError(f"shape must be the height and the width of images such as (28, 28), got {shape!r}.")
 
 
 def digits() -> Images:

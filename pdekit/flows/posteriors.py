@@ -6,6 +6,7 @@ from pdekit.errors import InputError
 from pdekit.flows.bijection import Bijection
 from pdekit.flows.continuous_layer import ContinuousFlow
 from pdekit.flows.encoders import vae_networks
+from pdekit.flows.images import check_shape
 from pdekit.flows.masked_layers import MaskedFlow
 from pdekit.flows.residual_layers import PlanarFlow, SylvesterFlow
 from pdekit.flows.vae import VAE
@@ -80,7 +81,7 @@ def vae_with(
         seed: Of the initial parameters.
 
     Raises:
-        InputError: If there is no such posterior.
+        InputError: If there is no such posterior, or the shape is none.
         ModelError: If a number is none.
 
     Example:
@@ -89,10 +90,11 @@ def vae_with(
     """
     if posterior not in _MADE:
         raise InputError(f"posterior must be one of {', '.join(POSTERIORS)}, got {posterior!r}.")
+    shape = check_shape(shape)
     make = _MADE[posterior]
     flow = None if make is None else make(latent, context_dim, layers, hidden, seed)
     parts = vae_networks(shape, latent, 0 if flow is None else context_dim, networks, seed=seed)
-    return VAE(*parts, latent, flow, shape=(shape[0], shape[1]))
+    return VAE(*parts, latent, flow, shape=shape)
 
 
 __all__ = ["POSTERIORS", "vae_with"]

@@ -1,6 +1,7 @@
 """Samples that a flow is trained with, in batches, and those that it is judged by."""
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,7 @@ def read_samples(
     if callable(data):
         if context is not None:
             raise InputError("A sampler makes no contexts; give samples (n, d) along with context= (n, c).")
+        _check_sampler(data)
 
         def made(count: int, number: int) -> Tensor:
             return _checked(data(count, number), dim).to(device, dtype)
@@ -70,6 +72,17 @@ def read_samples(
         return x[some], None if given is None else given[some]
 
     return drawn, (x[out], None if given is None else given[out])
+
+
+def _check_sampler(data: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(data).bind(1, 0)
+    except TypeError as cause:
+        raise InputError(
+            f"A sampler is called with (how many, seed), such as lambda n, seed: toy(name, n, seed=seed): {cause}."
+        ) from cause
+    except ValueError:  # some that are written in C tell no signature
+        return
 
 
 def _checked(data: Any, dim: int) -> Tensor:

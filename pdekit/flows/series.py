@@ -5,6 +5,7 @@ from torch import Tensor
 
 from pdekit.errors import InputError
 from pdekit.nets.conditioners.checks import check_count
+from pdekit.seeds import check_seed
 
 _LONG, _FIRST = 8.0, 10.0  # radians: the length of a piece, and where it may begin
 
@@ -39,6 +40,10 @@ def spirals(n: int, *, points: int = 200, noise: float = 0.1, seed: int = 0) -> 
     Returns:
         Times (points,), readings (n, points, 2) and the same without noise, float32.
 
+    Raises:
+        ModelError: If n or points is no count.
+        InputError: If the noise or the seed is none.
+
     They are like those of R. T. Q. Chen et al. (2018), section 5, whose exact numbers are not in the paper.
 
     Example:
@@ -48,6 +53,9 @@ def spirals(n: int, *, points: int = 200, noise: float = 0.1, seed: int = 0) -> 
     """
     check_count("n", n)
     check_count("points", points, least=2)
+    check_seed(seed, 63)
+    if not (isinstance(noise, int | float) and 0 <= noise < float("inf")):
+        raise InputError(f"noise must be a spread of at least 0, got {noise!r}.")
     generator = torch.Generator().manual_seed(seed)
     t = torch.linspace(0.0, _LONG, points)
     angle = _FIRST * torch.rand(n, 1, generator=generator) + t

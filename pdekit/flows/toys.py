@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pdekit.errors import InputError
+from pdekit.seeds import check_seed
 
 Array = np.ndarray
 
@@ -25,7 +26,7 @@ def toy(name: str, n: int, *, seed: int = 0) -> Array:
         float64, (n, 2), with spreads of about one to three.
 
     Raises:
-        InputError: If there is no such law, or n is no number of samples.
+        InputError: If there is no such law, or n is no number of samples, or the seed is none.
 
     Example:
         >>> toy("moons", 1000, seed=1).shape
@@ -35,6 +36,7 @@ def toy(name: str, n: int, *, seed: int = 0) -> Array:
         raise InputError(f"name must be one of {', '.join(TOYS)}, got {name!r}.")
     if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
         raise InputError(f"n must be a whole number of samples, got {n!r}.")
+    check_seed(seed, 63)
     return TOYS[name](int(n), np.random.default_rng([seed, *name.encode()]))
 
 

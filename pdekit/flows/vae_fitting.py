@@ -170,7 +170,7 @@ def fit_vae(
     if not 0.0 <= warm_up < 1.0:
         raise InputError(f"warm_up must be a share below 1, got {warm_up!r}.")
     check_count("samples", samples)
-    check_training(training)
+    check_training(training, seed)
     options = {**_JUDGE, **(judge or {})}
     vae.changed(**options)  # refuses them now, not after the training
     like = next(vae.parameters())

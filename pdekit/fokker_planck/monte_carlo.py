@@ -15,6 +15,7 @@ from pdekit.fokker_planck.solution import DensitySolution
 from pdekit.fokker_planck.statement import Statement
 from pdekit.fokker_planck.time_step import unbiased_step
 from pdekit.sde import SDE
+from pdekit.seeds import check_seed
 from pdekit.simulation import simulate
 
 _FEWEST = 1000
@@ -69,8 +70,7 @@ class MonteCarlo(DensityMethod):
             value = getattr(self, name)
             if value is not None and not 0 < value < np.inf:
                 raise InputError(f"{name} must be a positive number, got {value!r}.")
-        if isinstance(self.seed, bool) or not (isinstance(self.seed, int) and 0 <= self.seed < 2**62):
-            raise InputError(f"seed must be a whole number from 0 to 2^62, got {self.seed!r}.")
+        check_seed(self.seed)
         if not 0 < self.longest < np.inf:
             raise InputError(f"longest must be a positive number, got {self.longest!r}.")
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pdekit.errors import InputError, ModelError
 from pdekit.nets.conditioners.checks import check_count
 from pdekit.nets.storage import read_network, write_network
+from pdekit.seeds import check_seed
 
 
 class Field(nn.Module, ABC):
@@ -165,10 +166,14 @@ def seeded(seed: int | None) -> Iterator[None]:
     """Random numbers that depend on `seed` alone, the same on every device; torch's own generators stay as they were.
 
     With None the numbers come from torch's generator, as for any module.
+
+    Raises:
+        InputError: If the seed is none.
     """
     if seed is None:
         yield
         return
+    check_seed(seed, 63)
     with torch.random.fork_rng(devices=()), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         yield

@@ -9,6 +9,7 @@ from torch import Tensor
 from pdekit.errors import InputError
 from pdekit.operators import to_ito
 from pdekit.sde import SDE
+from pdekit.seeds import check_seed
 from pdekit.simulation.contract import check_contract, check_scheme
 from pdekit.simulation.domain import Boundary, Guard
 from pdekit.simulation.equation import Equation, Scheme
@@ -212,8 +213,7 @@ def read_seed(seed: int | None, generator: torch.Generator | None) -> int:
         return int(torch.randint(2**62, (), generator=generator, device=device))
     if generator is not None:
         raise InputError("Give either seed or generator, not both.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise InputError(f"seed must be an integer between 0 and 2^63 - 1, got {seed!r}.")
+    check_seed(seed, 63)
     return seed
 
 

@@ -27,6 +27,7 @@ from pdekit.flows import (
     fit_flow,
     fit_vae,
     image_classifier,
+    spirals,
     toy,
     vae_networks,
     vae_with,
@@ -184,6 +185,34 @@ def test_classifiers_refuse_before_the_training():
     ):
         with pytest.raises(InputError):
             call(labels, held_out)
+
+
+@pytest.mark.parametrize("shape", [8, (8,), (8, 8, 1), (8.0, 8), (0, 8), "88"])
+def test_shapes_of_images(shape):
+    for make in (lambda s: image_classifier("mlp", s), lambda s: vae_with("none", s), lambda s: vae_networks(s, 2, 0)):
+        with pytest.raises(InputError, match="height and the width"):
+            make(shape)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "a", True, None, 2**63])
+def test_seeds(seed):
+    for call in (
+        lambda s: toy("moons", 3, seed=s),
+        lambda s: spirals(3, seed=s),
+        lambda s: fit_flow(CNF(field(), base(), **STEPS), X, SHORT, seed=s),
+        lambda s: fit_vae(vae_with("none", (8, 8), 2), digits().images[:60], SHORT, seed=s),
+        lambda s: vae_with("planar", (8, 8), 2, seed=0.5 if s is None else s),
+    ):
+        with pytest.raises(InputError, match="seed must be"):
+            call(seed)
+
+
+def test_samplers_are_called_with_a_count_and_a_seed():
+    for sampler in (lambda n: X[:n], lambda: X, lambda n, *, seed: X[:n], toy):
+        with pytest.raises(InputError, match=r"\(how many, seed\)|name must be"):
+            fit_flow(CNF(field(), base(), **STEPS), sampler, SHORT)
+    with pytest.raises(InputError, match="noise"):
+        spirals(3, noise=-1)
 
 
 def test_series_are_told_forwards_only():

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pdekit.errors import DataError, InputError
-from pdekit.flows import CLASSIFIERS, ODEBlock, digits, fit_classifier, image_classifier
+from pdekit.flows import CLASSIFIERS, ClassifierFit, ODEBlock, digits, fit_classifier, image_classifier
 from pdekit.ode import Backsolve, Discrete, odeint
 from pdekit.training import Training
 
@@ -60,7 +60,7 @@ def test_the_papers_sizes():
 
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)
-def test_each_learns_and_is_judged(kind):
+def test_each_learns_is_judged_and_kept(kind, tmp_path):
     d = digits()
     net = image_classifier(kind, d.shape, channels=16, blocks=2)
     training = Training(steps=30 if kind == "ode-net" else 60, batch=64, rate=1e-2)
@@ -72,6 +72,14 @@ def test_each_learns_and_is_judged(kind):
     assert np.isnan(fit.evaluations) == (kind in ("mlp", "resnet"))
     assert "parameters" in repr(fit)
     assert len(fit.plot().axes) == 1
+    fit.save(tmp_path / "fit")
+    made = image_classifier(kind, d.shape, channels=16, blocks=2, seed=1)
+    again = ClassifierFit.load(tmp_path / "fit", made)
+    assert repr(again) == repr(fit)
+    assert torch.equal(again.wrong, fit.wrong)
+    assert torch.equal(again.net(torch.from_numpy(d.images[:9])), fit.net(torch.from_numpy(d.images[:9])))
+    with pytest.raises(InputError, match="don't fit"):
+        ClassifierFit.load(tmp_path / "fit", image_classifier(kind, d.shape, channels=8, hidden=7))
 
 
 def test_what_makes_no_sense_is_refused():

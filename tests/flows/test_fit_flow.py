@@ -83,6 +83,8 @@ def test_a_training_that_is_taken_up_again_ends_the_same(tmp_path):
         fit_flow(flow, x, Training(steps=6, batch=50, checkpoint=tmp_path / "run"), progress=interrupt)
     again = run(6, tmp_path / "run")
     assert again.nll == whole.nll
+    assert again.history.steps.tolist() == whole.history.steps.tolist() == [1, 2, 3, 4, 5, 6]
+    assert (again.history.losses == whole.history.losses).all()
     with pytest.raises(InputError, match="something else"):
         run(7, tmp_path / "run")
     x = x.copy()

@@ -20,6 +20,7 @@ from pdekit.fitting.neural.stream import TransitionStream
 from pdekit.fitting.neural.survey import Survey, survey
 from pdekit.fitting.neural.training import Position, Trainer
 from pdekit.fitting.neural.transitions import PairsSource, Source
+from pdekit.seeds import check_seed
 from pdekit.threads import one_thread
 
 Progress = Callable[[str, float], None]
@@ -57,8 +58,7 @@ def train(
         raise InputError(f"NeuralSDE(...) was expected, got {type(options).__name__}.")
     if not isinstance(data, Trajectories | TransitionStream):
         raise InputError(f"Trajectories or a TransitionStream were expected, got {type(data).__name__}.")
-    if isinstance(seed, bool) or not (isinstance(seed, int) and 0 <= seed < 2**40):
-        raise InputError(f"seed must be a whole number from 0 to 2^40, got {seed!r}.")
+    check_seed(seed, 40)
     source: Source = PairsSource(data.pairs(), data.names) if isinstance(data, Trajectories) else data
     processes = Processes.join(options.device)
     with one_thread(sum(source.counts)):

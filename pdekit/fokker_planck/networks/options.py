@@ -9,6 +9,7 @@ import torch
 
 from pdekit.errors import InputError
 from pdekit.fokker_planck.method import DensityMethod
+from pdekit.seeds import check_seed
 from pdekit.training import Progress, Training
 
 _TRAINING = Training()
@@ -55,8 +56,7 @@ class LearningMethod(DensityMethod):
             raise InputError(f"progress must be a function (what, share), got {self.progress!r}.")
         if not isinstance(self.training, Training):
             raise InputError(f"training must be Training(...), got {self.training!r}.")
-        if isinstance(self.seed, bool) or not (isinstance(self.seed, int) and 0 <= self.seed < 2**62):
-            raise InputError(f"seed must be a whole number from 0 to 2^62, got {self.seed!r}.")
+        check_seed(self.seed)
         try:
             if not isinstance(self.device, str):
                 raise TypeError
