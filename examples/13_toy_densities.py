@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import pdekit as pk
+from pdekit.cli.progress import progress_bar
 from pdekit.flows import CNF, TOYS, FlowFit, density_in_plane, fit_flow, toy
 from pdekit.report.style import new_figure
 
@@ -31,7 +32,9 @@ def trained(name: str, preset: str) -> FlowFit:
     field = pk.nets.HollowNet(2, time=True, seed=0)
     flow = CNF(field, base, method=pk.ode.RK4(), control=pk.ode.Fixed(0.25))
     x = toy(name, 20_000, seed=0)
-    return fit_flow(flow, x, pk.Training(steps=steps, batch=batch, rate=5e-3), held_out=0.05)
+    training = pk.Training(steps=steps, batch=batch, rate=5e-3)
+    with progress_bar() as bar:
+        return fit_flow(flow, x, training, held_out=0.05, progress=bar.share)
 
 
 def main(folder: Path, preset: str = "small") -> None:
@@ -63,8 +66,10 @@ def film(flows: dict[str, CNF], path: Path, frames: int) -> None:
     canvas, axes = new_figure(nrows=2, ncols=4, wide=True, height=6.4)
     canvas.set_facecolor("white")
     writer = PillowWriter(fps=FPS)
-    with writer.saving(canvas, str(path), dpi=60):
-        for share in (*np.linspace(0.02, 1.0, frames), *[1.0] * (FPS // 2)):
+    with progress_bar() as bar, writer.saving(canvas, str(path), dpi=60):
+        shares = (*np.linspace(0.02, 1.0, frames), *[1.0] * (FPS // 2))
+        for k, share in enumerate(shares):
+            bar.share(f"picture {k + 1} of {len(shares)}", k / len(shares))
             for (name, flow), ax in zip(flows.items(), axes.flat, strict=True):
                 ax.clear()
                 ax.set_xticks([])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import pdekit as pk
+from pdekit.cli.progress import progress_bar
 from pdekit.flows import CNF, ContinuousFlow, NormalizingFlow, PlanarField, PlanarFlow, density_in_plane, fit_flow, toy
 from pdekit.report.style import add_legend, new_figure
 from pdekit.training import train
@@ -56,13 +57,15 @@ def match(kind: str, size: int, steps: int, batch: int) -> tuple[float, torch.nn
             z, change = ContinuousFlow(net, net.with_divergence, **(TOLERANCE if judged else STEPS))(start)
         return (base().log_prob(start) - change + energy(z)).mean()
 
-    train(
-        net,
-        lambda generator, share: divergence(batch, generator),
-        pk.Training(steps=steps, batch=batch, rate=1e-2),
-        seed=0,
-        what=f"{kind} {size}",
-    )
+    with progress_bar() as bar:
+        train(
+            net,
+            lambda generator, share: divergence(batch, generator),
+            pk.Training(steps=steps, batch=batch, rate=1e-2),
+            seed=0,
+            what=f"{kind} {size}",
+            progress=bar.share,
+        )
     with torch.no_grad():
         value = float(divergence(JUDGED, torch.Generator().manual_seed(1), judged=True)) + log_normaliser()
     return value, net
@@ -75,7 +78,9 @@ def learn(kind: str, name: str, size: int, steps: int, batch: int):
     else:
         field = PlanarField(2, size, seed=0)
         flow = CNF(field, base(), field.with_divergence, **STEPS)
-    return fit_flow(flow, toy(name, 20_000), pk.Training(steps=steps, batch=batch, rate=1e-2), held_out=0.1)
+    training = pk.Training(steps=steps, batch=batch, rate=1e-2)
+    with progress_bar() as bar:
+        return fit_flow(flow, toy(name, 20_000), training, held_out=0.1, progress=bar.share)
 
 
 def main(folder: Path, preset: str = "small") -> None:

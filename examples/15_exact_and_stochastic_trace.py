@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import pdekit as pk
+from pdekit.cli.progress import progress_bar
 from pdekit.flows import CNF, fit_flow, toy
 from pdekit.report.style import add_legend, new_figure
 
@@ -32,8 +33,10 @@ def main(folder: Path, preset: str = "small") -> None:
     for name, trace in TRACES.items():
         field = pk.nets.HollowNet(2, time=True, seed=0)
         flow = CNF(field, base, trace, method=pk.ode.RK4(), control=pk.ode.Fixed(0.25))
-        # Fresh samples at every step: what differs is the trace alone.
-        fit = fit_flow(flow, lambda n, seed: toy(LAW, n, seed=seed), pk.Training(steps=steps, batch=batch, rate=5e-3))
+        training = pk.Training(steps=steps, batch=batch, rate=5e-3)
+        with progress_bar() as bar:
+            # Fresh samples at every step: what differs is the trace alone.
+            fit = fit_flow(flow, lambda n, seed: toy(LAW, n, seed=seed), training, progress=bar.share)
         x = torch.from_numpy(toy(LAW, 200, seed=2**41)).float()
         with torch.no_grad():
             draws = torch.stack([fit.flow.changed(trace=pk.Hutchinson(seed=k)).log_prob(x) for k in range(DRAWS)])

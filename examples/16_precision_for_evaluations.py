@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 import pdekit as pk
+from pdekit.cli.progress import progress_bar
 from pdekit.flows import CNF, fit_flow, toy
 from pdekit.ode import odeint
 from pdekit.report.style import add_legend, new_figure
@@ -61,7 +62,9 @@ def main(folder: Path, preset: str = "small") -> None:
         f"{'steps':>7s}{'rtol':>9s}{'evaluations':>14s}{'error of log p':>17s}{'there and back':>17s}{'seconds':>10s}"
     )
     for part in range(1, PARTS + 1):
-        fit_flow(flow, toy("moons", 20_000), pk.Training(steps=steps, batch=batch, rate=5e-3), seed=part, held_out=0.01)
+        training = pk.Training(steps=steps, batch=batch, rate=5e-3)
+        with progress_bar() as bar:
+            fit_flow(flow, toy("moons", 20_000), training, seed=part, held_out=0.01, progress=bar.share)
         double = pk.nets.HollowNet(2, time=True, seed=0).double()
         double.load_state_dict(field.state_dict())
         law = CNF(double, torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2).double(), 1.0), 1))

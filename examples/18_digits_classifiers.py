@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pdekit as pk
+from pdekit.cli.progress import progress_bar
 from pdekit.flows import CLASSIFIERS, digits, fit_classifier, image_classifier, mnist
 from pdekit.report.style import add_legend, new_figure
 
@@ -41,7 +42,9 @@ def main(folder: Path, preset: str = "small", source: Path = Path()) -> None:
     print(f"{head}   published (Chen et al. 2018, MNIST)")
     for kind in CLASSIFIERS:
         net = image_classifier(kind, shape, channels=channels)
-        fit = fit_classifier(net, x, y, pk.Training(steps=steps, batch=batch, rate=3e-3), held_out=held_out)
+        training = pk.Training(steps=steps, batch=batch, rate=3e-3)
+        with progress_bar() as bar:
+            fit = fit_classifier(net, x, y, training, held_out=held_out, progress=bar.share)
         wrong = f"{100 * fit.error:.2f} ± {100 * fit.stderr:.2f} %"
         count = "-" if kind in ("mlp", "resnet") else f"{fit.evaluations:.0f}"
         line = f"{kind:10s}{wrong:>16s}{fit.parameters:12,d}{count:>13s}{fit.history.seconds:9.0f}"

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 import pdekit as pk
+from pdekit.cli.progress import progress_bar
 from pdekit.errors import DataError
 from pdekit.flows import POSTERIORS, Images, VAEFit, digits, fit_vae, mnist, omniglot, vae_with
 from pdekit.report.style import add_legend, new_figure
@@ -73,7 +74,8 @@ def fitted(images: Images, posterior: str, preset: str) -> VAEFit:
     training = pk.Training(
         steps=STEPS, batch=p["batch"], rate=3e-3 if preset == "small" else 5e-4, seconds=p["seconds"]
     )
-    return fit_vae(vae, kept, training, held_out=held, samples=p["samples"])
+    with progress_bar() as bar:
+        return fit_vae(vae, kept, training, held_out=held, samples=p["samples"], progress=bar.share)
 
 
 def main(folder: Path, preset: str = "small", source: Path = Path()) -> None:

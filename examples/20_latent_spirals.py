@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 import pdekit as pk
+from pdekit.cli.progress import progress_bar
 from pdekit.flows import LatentODE, SeriesRNN, spirals
 from pdekit.report.style import add_legend, new_figure
 from pdekit.training import train
@@ -42,7 +43,9 @@ def trained(model, t, x, steps: int, batch: int):
         weight = min(1.0, 4 * share)
         return -model.elbo(t[some], x[some], generator, weight=weight).mean()
 
-    train(model, loss, pk.Training(steps=steps, batch=batch, rate=1e-2), seed=0, what=type(model).__name__)
+    training = pk.Training(steps=steps, batch=batch, rate=1e-2)
+    with progress_bar() as bar:
+        train(model, loss, training, seed=0, what=type(model).__name__, progress=bar.share)
     return model
 
 

@@ -38,9 +38,9 @@ class Bar:
             self._display.update(self._task, completed=done, total=total)
 
     def share(self, what: str, share: float) -> None:
-        """What is being done and how much of it is, as the methods for densities tell it."""
+        """What is being done and how much of it is, as methods for densities and trainings tell it."""
         if self._display is not None and self._task is not None:
-            self._display.update(self._task, description="Solving", completed=share, total=1.0, detail=what)
+            self._display.update(self._task, completed=share, total=1.0, detail=what)
 
     def likelihood(self, route: str, loglik: float) -> None:
         """A step of a fit, as `pdekit.fit(progress=...)` tells it."""
