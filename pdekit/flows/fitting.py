@@ -108,7 +108,7 @@ def fit_flow(
     training: Training = _TRAINING,
     *,
     context: Tensor | None = None,
-    held_out: float = 0.1,
+    held_out: "float | np.ndarray | Tensor | tuple[Any, Any]" = 0.1,
     kinetic: float = 0.0,
     jacobian: float = 0.0,
     judge: dict[str, Any] | None = None,
@@ -125,7 +125,8 @@ def fit_flow(
         training: Steps, batch, rate, checkpoint, a limit of seconds. A checkpoint of other samples is refused; whether
             a sampler is the same can't be told.
         context: What the field is told of each sample, (n, c).
-        held_out: The share of the samples by which the flow is judged; a sampler makes 10,000 fresh ones instead.
+        held_out: The share of the samples by which the flow is judged, or samples (m, d) to judge it by: along with a
+            context (samples, contexts). A sampler makes 10,000 fresh ones instead.
         kinetic: Weight of the mean kinetic energy, see `CNF.passage`.
         jacobian: Weight of the mean |dv/dx|_F^2.
         judge: Options to judge with, as for `CNF.changed`; by default the exact trace where the training's is an
@@ -180,7 +181,8 @@ def fit_flow(
             value = value + jacobian * found.jacobian.mean()
         return value
 
-    key = f"{_described(flow)}; {digest(data, context)}; {kinetic}, {jacobian}, {held_out}, {seed}"
+    share = held_out if isinstance(held_out, int | float) else "others"
+    key = f"{_described(flow)}; {digest(data, context)}; {kinetic}, {jacobian}, {share}, {seed}"
     history = train(modules, loss, training, seed=seed, what="the flow", progress=progress, key=key)
     return _judged(_for_judging(flow, judge, dtype), *judged, history, seed)
 

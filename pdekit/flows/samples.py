@@ -11,6 +11,8 @@ from torch import Tensor
 
 from pdekit.errors import DataError, InputError
 
+Given = tuple[Tensor, Tensor | None]  # samples, and what the flow is told of each
+
 _FEWEST = 10
 _JUDGED = 10_000  # fresh samples, where data come from a sampler
 
@@ -19,19 +21,19 @@ def read_samples(
     data: Any,
     context: Tensor | None,
     batch: int,
-    held_out: float,
+    held_out: Any,
     dim: int,
     seed: int,
     dtype: torch.dtype,
     device: torch.device,
-) -> tuple[Callable[[torch.Generator], tuple[Tensor, Tensor | None]], tuple[Tensor, Tensor | None]]:
+) -> tuple[Callable[[torch.Generator], Given], Given]:
     """Batches from a generator, and what the flow is judged by: samples and their contexts, or None.
 
     Args:
         data: Samples (n, dim), or a function of (how many, seed).
         context: Of each sample, (n, c).
         batch: Rows of a batch.
-        held_out: The share to judge by.
+        held_out: The share to judge by; or samples (m, dim), with a context (samples, contexts (m, c)).
         dim: Entries of a sample.
         seed: Of what is held out.
         dtype: Of the network.
@@ -44,6 +46,8 @@ def read_samples(
     if callable(data):
         if context is not None:
             raise InputError("A sampler makes no contexts; give samples (n, d) along with context= (n, c).")
+        if not isinstance(held_out, int | float):
+            raise InputError("A sampler makes fresh samples to judge by: leave out held_out=.")
         _check_sampler(data)
 
         def made(count: int, number: int) -> Tensor:
@@ -53,25 +57,53 @@ def read_samples(
             return made(batch, int(generator.initial_seed())), None
 
         return fresh, (made(_JUDGED, 2**62 + seed), None)
-    x = _checked(data, dim).to(device, dtype)
-    if not (isinstance(held_out, int | float) and 0.0 < held_out < 1.0):
-        raise InputError(f"held_out must be a share between 0 and 1, got {held_out!r}.")
-    count = round(held_out * len(x))
-    if count < _FEWEST or len(x) - count < _FEWEST:
-        raise DataError(f"Of {len(x)} samples {count} would be held out; at least {_FEWEST} are needed on either side.")
-    if context is not None and len(context) != len(x):
-        raise InputError(f"context must have a row for each of {len(x)} samples, got {len(context)}.")
-    given = None if context is None else torch.as_tensor(context).to(device, dtype)
-    if given is not None and not bool(torch.isfinite(given).all()):
-        raise DataError("Some contexts are not finite; leave these samples out.")
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(device)
-    out, kept = order[:count], order[count:]
 
-    def drawn(generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        some = kept[torch.randint(len(kept), (min(batch, len(kept)),), generator=generator, device=device)]
+    def placed(rows: Any, told: Any) -> Given:
+        x = _checked(rows, dim).to(device, dtype)
+        return x, None if told is None else _checked_context(told, len(x)).to(device, dtype)
+
+    if isinstance(held_out, int | float):
+        kept, out = _parted(*placed(data, context), float(held_out), seed)
+    else:
+        kept = placed(data, context)
+        if (context is not None) != isinstance(held_out, tuple) or (context is not None and len(held_out) != 2):
+            raise InputError("held_out must be a share or samples; (samples, contexts) where there is a context.")
+        out = placed(*held_out) if isinstance(held_out, tuple) else placed(held_out, None)
+        _check_counts(len(kept[0]), len(out[0]))
+
+    def drawn(generator: torch.Generator) -> Given:
+        x, given = kept
+        some = torch.randint(len(x), (min(batch, len(x)),), generator=generator, device=device)
         return x[some], None if given is None else given[some]
 
-    return drawn, (x[out], None if given is None else given[out])
+    return drawn, out
+
+
+def _parted(x: Tensor, given: Tensor | None, share: float, seed: int) -> tuple[Given, Given]:
+    """Samples to train with and to judge by, chosen by the seed."""
+    if not 0.0 < share < 1.0:
+        raise InputError(f"held_out must be a share between 0 and 1, or samples, got {share!r}.")
+    count = round(share * len(x))
+    _check_counts(len(x) - count, count)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
+    kept, out = ((x[rows], None if given is None else given[rows]) for rows in (order[count:], order[:count]))
+    return kept, out
+
+
+def _check_counts(kept: int, out: int) -> None:
+    if min(kept, out) < _FEWEST:
+        raise DataError(
+            f"Of {kept + out} samples {out} would be held out; at least {_FEWEST} are needed on either side."
+        )
+
+
+def _checked_context(context: Any, count: int) -> Tensor:
+    found = torch.as_tensor(context)
+    if found.ndim == 0 or len(found) != count:
+        raise InputError(f"context must have a row for each of {count} samples, got shape {tuple(found.shape)}.")
+    if not bool(torch.isfinite(found).all()):
+        raise DataError("Some contexts are not finite; leave these samples out.")
+    return found
 
 
 def _check_sampler(data: Callable[..., Any]) -> None:

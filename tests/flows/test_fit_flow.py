@@ -125,6 +125,29 @@ def test_what_makes_no_sense_is_refused():
         fit_flow(flow, np.zeros((100, 2)), short, context=torch.zeros(3, 1))
 
 
+def test_samples_to_judge_by_are_given():
+    x, others = toy("moons", 200), toy("moons", 50, seed=1)
+    flow = CNF(MLP(2, (8,), time=True, seed=0), standard(), **FAST)
+    fit = fit_flow(flow, x, Training(steps=2, batch=50), held_out=others)
+    assert torch.equal(fit.held_out, -fit.flow.log_prob(torch.from_numpy(others).float()).detach())
+    flow = CNF(MLP(2, (8,), time=True, context_dim=1, seed=0), standard(), **FAST)
+    context, told = torch.randn(200, 1), torch.randn(50, 1)
+    fit = fit_flow(flow, x, Training(steps=2, batch=50), context=context, held_out=(others, told))
+    expected = -fit.flow.given(told).log_prob(torch.from_numpy(others).float())
+    assert torch.equal(fit.held_out, expected.detach())
+    short = Training(steps=1)
+    for given, error, said in (
+        (others, InputError, "contexts"),
+        ((others, told[:9]), InputError, "row for each"),
+        ((others[:5], told[:5]), DataError, "held out"),
+        ((others[:, :1], told), InputError, r"\(n, 2\)"),
+    ):
+        with pytest.raises(error, match=said):
+            fit_flow(flow, x, short, context=context, held_out=given)
+    with pytest.raises(InputError, match="fresh samples"):
+        fit_flow(flow, lambda n, seed: toy("moons", n, seed=seed), short, held_out=others)
+
+
 def test_a_fit_is_saved_and_loaded(tmp_path):
     x = toy("moons", 400).astype(np.float32)
 
