@@ -27,6 +27,7 @@ LONG = (
     "18_digits_classifiers",
     "19_digits_autoencoders",
     "20_latent_spirals",
+    "21_tabular_densities",
 )  # half a minute to some minutes each
 CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else []) for path in EXAMPLES]
 
