@@ -2,9 +2,9 @@
 
 `small` has two tables that need no download: six successive readings of a square-root process, whose density is known
 in closed form, so that the least possible figure stands in the table; and the first eight principal components of the
-1,797 digits that come with scikit-learn, a fifth of them held out. Every flow is trained for the same time. `paper` takes the five tables of the
-papers from a folder (those that are there), and the settings that FFJORD's authors give for MINIBOONE: two layers of 20
-units for each column, batches of 1,000, a rate of 1e-3.
+1,797 digits that come with scikit-learn, a fifth of them held out. Every flow is trained for the same time. `paper`
+takes the five tables of the papers from a folder (those that are there), and the settings that FFJORD's authors give
+for MINIBOONE: two layers of 20 units for each column, batches of 1,000, a rate of 1e-3.
 
     python examples/21_tabular_densities.py [FOLDER] [small|paper] [DATA]
 """
