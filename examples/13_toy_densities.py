@@ -23,13 +23,14 @@ REACH, POINTS = 4.5, 90
 FILM = "pinwheel"
 SHARES = (0.25, 0.5, 0.75)
 FRAMES, FPS = 16, 8
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def trained(name: str, preset: str) -> FlowFit:
     """A flow for this law."""
     steps, batch = PRESETS[preset]
-    base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2), 1.0), 1)
-    field = pk.nets.HollowNet(2, time=True, seed=0)
+    base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2, device=DEVICE), 1.0), 1)
+    field = pk.nets.HollowNet(2, time=True, seed=0).to(DEVICE)
     flow = CNF(field, base, method=pk.ode.RK4(), control=pk.ode.Fixed(0.25))
     x = toy(name, 20_000, seed=0)
     training = pk.Training(steps=steps, batch=batch, rate=5e-3)

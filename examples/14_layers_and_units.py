@@ -22,13 +22,14 @@ from pdekit.training import train
 PRESETS = {"small": (600, 256, (2, 8, 32)), "paper": (10_000, 512, (2, 8, 32))}
 LEARNT = {"small": 8, "paper": 64}  # layers and units that learn from samples
 JUDGED = 20_000
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 STEPS = {"method": pk.ode.RK4(), "control": pk.ode.Fixed(0.25)}
 
 
 def base() -> torch.distributions.Distribution:
     """The standard normal law in the plane."""
-    return torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2), 1.0), 1)
+    return torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2, device=DEVICE), 1.0), 1)
 
 
 def energy(z: Tensor) -> Tensor:
@@ -46,10 +47,10 @@ def log_normaliser() -> float:
 
 def match(kind: str, size: int, steps: int, batch: int) -> tuple[float, torch.nn.Module]:
     """KL(q | p) after the training, by fresh samples, and what was trained."""
-    net = PlanarFlow(2, size, seed=0) if kind == "NF" else PlanarField(2, size, seed=0)
+    net = (PlanarFlow(2, size, seed=0) if kind == "NF" else PlanarField(2, size, seed=0)).to(DEVICE)
 
     def divergence(n: int, generator: torch.Generator, judged: bool = False) -> Tensor:
-        start = torch.randn(n, 2, generator=generator)
+        start = torch.randn(n, 2, generator=generator, device=generator.device)
         if isinstance(net, PlanarFlow):
             z, change = net(start)
         else:
@@ -67,16 +68,16 @@ def match(kind: str, size: int, steps: int, batch: int) -> tuple[float, torch.nn
             progress=bar.share,
         )
     with torch.no_grad():
-        value = float(divergence(JUDGED, torch.Generator().manual_seed(1), judged=True)) + log_normaliser()
+        value = float(divergence(JUDGED, torch.Generator(DEVICE).manual_seed(1), judged=True)) + log_normaliser()
     return value, net
 
 
 def learn(kind: str, name: str, size: int, steps: int, batch: int):
     """Maximum likelihood from samples."""
     if kind == "NF":
-        flow = NormalizingFlow(PlanarFlow(2, size, seed=0), base())
+        flow = NormalizingFlow(PlanarFlow(2, size, seed=0).to(DEVICE), base())
     else:
-        field = PlanarField(2, size, seed=0)
+        field = PlanarField(2, size, seed=0).to(DEVICE)
         flow = CNF(field, base(), field.with_divergence, **STEPS)
     training = pk.Training(steps=steps, batch=batch, rate=1e-2)
     with progress_bar() as bar:
@@ -117,10 +118,10 @@ def main(folder: Path, preset: str = "small") -> None:
 
 
 def _draw_samples(ax, kind: str, size: int, net: torch.nn.Module) -> None:
-    start = torch.randn(4000, 2, generator=torch.Generator().manual_seed(2))
+    start = torch.randn(4000, 2, generator=torch.Generator().manual_seed(2)).to(DEVICE)
     with torch.no_grad():
         z = net(start)[0] if isinstance(net, PlanarFlow) else CNF(net, base(), net.with_divergence).carried(start)
-    ax.plot(*z.numpy().T, ".", markersize=2, alpha=0.4)
+    ax.plot(*z.cpu().numpy().T, ".", markersize=2, alpha=0.4)
     ax.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal", title=f"samples of {kind} with {size}")
 
 

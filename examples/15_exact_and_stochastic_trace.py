@@ -23,6 +23,7 @@ PRESETS = {"small": (300, 256), "paper": (10_000, 512)}
 LAW = "2spirals"
 TRACES = {"exact": pk.Exact(), "Hutchinson": pk.Hutchinson(), "Hutchinson, 4 directions": pk.Hutchinson(4)}
 DRAWS = 20
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Watched:
@@ -51,12 +52,12 @@ class Watched:
 def main(folder: Path, preset: str = "small") -> None:
     """Prints the table and writes the picture to `folder`."""
     steps, batch = PRESETS[preset]
-    base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2), 1.0), 1)
+    base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2, device=DEVICE), 1.0), 1)
     canvas, (left, middle, right) = new_figure(ncols=3, wide=True, height=4.2)
-    x = torch.from_numpy(toy(LAW, 200, seed=2**41)).float()
+    x = torch.from_numpy(toy(LAW, 200, seed=2**41)).float().to(DEVICE)
     print(f"{'trained by':28s}{'NLL (nats)':>18s}{'evaluations':>14s}{'scatter of log p':>19s}{'seconds':>10s}")
     for name, trace in TRACES.items():
-        field = pk.nets.HollowNet(2, time=True, seed=0)
+        field = pk.nets.HollowNet(2, time=True, seed=0).to(DEVICE)
         flow = CNF(field, base, trace, method=pk.ode.RK4(), control=pk.ode.Fixed(0.25))
         training = pk.Training(steps=steps, batch=batch, rate=5e-3)
         with progress_bar() as bar:
@@ -71,7 +72,7 @@ def main(folder: Path, preset: str = "small") -> None:
         smooth = np.convolve(fit.history.losses, np.ones(10) / 10, mode="valid")
         left.plot(fit.history.steps[9:], smooth, label=name)
         middle.plot(watched.shares, watched.evaluations, ".-", label=name)
-        right.hist(draws.std(0).numpy(), bins=30, histtype="step", label=name)
+        right.hist(draws.std(0).cpu().numpy(), bins=30, histtype="step", label=name)
     left.set(xlabel="step", ylabel="loss, mean of ten records (nats)", title=LAW)
     middle.set(xlabel="share of the training", ylabel="evaluations of a density", ylim=(0, None))
     right.set(xlabel="standard deviation of log p by one direction (nats)", ylabel="states of 200")

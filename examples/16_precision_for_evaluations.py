@@ -8,6 +8,7 @@ tolerance is cheap because it does not integrate the field.
     python examples/16_precision_for_evaluations.py [FOLDER] [small|paper]
 """
 
+import copy
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ PRESETS = {"small": (150, 256), "paper": (2500, 512)}  # steps of each part
 PARTS = 4
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 STATES = 200
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Counted(torch.nn.Module):
@@ -52,10 +54,10 @@ def forward_and_back(field: torch.nn.Module, x: torch.Tensor, rtol: float) -> tu
 def main(folder: Path, preset: str = "small") -> None:
     """Prints the table and writes the picture to `folder`."""
     steps, batch = PRESETS[preset]
-    base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2), 1.0), 1)
-    field = pk.nets.HollowNet(2, time=True, seed=0)
+    base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2, device=DEVICE), 1.0), 1)
+    field = pk.nets.HollowNet(2, time=True, seed=0).to(DEVICE)
     flow = CNF(field, base, method=pk.ode.RK4(), control=pk.ode.Fixed(0.25))
-    x = torch.from_numpy(toy("moons", STATES, seed=7)).double()
+    x = torch.from_numpy(toy("moons", STATES, seed=7)).to(DEVICE)
     canvas, axes = new_figure(nrows=2, ncols=2, wide=True, height=7.0)
     grown = []
     print(
@@ -65,9 +67,8 @@ def main(folder: Path, preset: str = "small") -> None:
         training = pk.Training(steps=steps, batch=batch, rate=5e-3)
         with progress_bar() as bar:
             fit_flow(flow, toy("moons", 20_000), training, seed=part, held_out=0.01, progress=bar.share)
-        double = pk.nets.HollowNet(2, time=True, seed=0).double()
-        double.load_state_dict(field.state_dict())
-        law = CNF(double, torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2).double(), 1.0), 1))
+        double = copy.deepcopy(field).double()
+        law = CNF(double, torch.distributions.Independent(torch.distributions.Normal(torch.zeros_like(x[0]), 1.0), 1))
         counts, errors, seconds = [], [], []
         with torch.no_grad():
             truth = law.changed(rtol=1e-10, atol=1e-10).log_prob(x)

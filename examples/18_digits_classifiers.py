@@ -9,12 +9,15 @@
 import sys
 from pathlib import Path
 
+import torch
+
 import pdekit as pk
 from pdekit.cli.progress import progress_bar
 from pdekit.flows import CLASSIFIERS, digits, fit_classifier, image_classifier, mnist
 from pdekit.report.style import add_legend, new_figure
 
 PRESETS = {"small": (250, 64, 32), "paper": (75_000, 128, 64)}  # steps, batch, channels
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 PUBLISHED = {
     "mlp": "1.60 % of MNIST, .24 M",
     "resnet": ".41 %, .60 M, memory O(L)",
@@ -41,7 +44,7 @@ def main(folder: Path, preset: str = "small", source: Path = Path()) -> None:
     head = f"{'network':10s}{'wrong':>16s}{'parameters':>12s}{'evaluations':>13s}{'seconds':>9s}"
     print(f"{head}   published (Chen et al. 2018, MNIST)")
     for kind in CLASSIFIERS:
-        net = image_classifier(kind, shape, channels=channels)
+        net = image_classifier(kind, shape, channels=channels).to(DEVICE)
         training = pk.Training(steps=steps, batch=batch, rate=3e-3)
         with progress_bar() as bar:
             fit = fit_classifier(net, x, y, training, held_out=held_out, progress=bar.share)

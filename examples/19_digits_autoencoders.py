@@ -31,6 +31,7 @@ PRESETS = {
         "hidden": 512,
     },
 }
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 STEPS = 500_000  # `paper`: 833 epochs of MNIST
 PUBLISHED = {
     "none": "-86.55   82.14   -104.28   97.25",
@@ -64,9 +65,7 @@ def fitted(images: Images, posterior: str, preset: str) -> VAEFit:
         context_dim=p["context"],
         layers=p["layers"],
         hidden=p["hidden"],
-    )
-    if torch.cuda.is_available():
-        vae = vae.cuda()
+    ).to(DEVICE)
     cut = len(images.images) // 5
     kept, held = (images.images[cut:], images.images[:cut])
     if images.test is not None:

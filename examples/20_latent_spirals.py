@@ -23,6 +23,7 @@ PRESETS = {"small": (200, 2500, 64, (30,)), "paper": (1000, 5000, 256, (30, 50, 
 PUBLISHED = {30: (0.39, 0.16), 50: (0.32, 0.15), 100: (0.18, 0.13)}
 TEST = 100
 POINTS = 200
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def readings(n: int, count: int, seed: int):
@@ -32,14 +33,14 @@ def readings(n: int, count: int, seed: int):
     chosen = torch.stack([torch.randperm(POINTS // 2, generator=generator)[:count] for _ in range(n + TEST)])
     chosen = chosen.sort(1).values
     rows = torch.arange(n + TEST)[:, None]
-    return t, t[chosen], x[rows, chosen], clean
+    return tuple(found.to(DEVICE) for found in (t, t[chosen], x[rows, chosen], clean))
 
 
 def trained(model, t, x, steps: int, batch: int):
     """The model, by the bound on its likelihood."""
 
     def loss(generator: torch.Generator, share: float) -> torch.Tensor:
-        some = torch.randint(len(t), (batch,), generator=generator)
+        some = torch.randint(len(t), (batch,), generator=generator, device=generator.device)
         weight = min(1.0, 4 * share)
         return -model.elbo(t[some], x[some], generator, weight=weight).mean()
 
@@ -58,8 +59,8 @@ def main(folder: Path, preset: str = "small") -> None:
         grid, t, x, clean = readings(n, count, seed=1)
         later = grid[POINTS // 2 :].expand(TEST, -1)
         models = {
-            "RNN": SeriesRNN(2, seed=0),
-            "latent ODE": LatentODE(2, seed=0),
+            "RNN": SeriesRNN(2, seed=0).to(DEVICE),
+            "latent ODE": LatentODE(2, seed=0).to(DEVICE),
         }
         errors, told = {}, {}
         for name, model in models.items():
@@ -70,10 +71,10 @@ def main(folder: Path, preset: str = "small") -> None:
         row = f"{count:9d}{errors['RNN']:9.3f}{errors['latent ODE']:13.3f}"
         print(f"{row}   {PUBLISHED[count][0]:.2f}, {PUBLISHED[count][1]:.2f}", flush=True)
     for k, ax in enumerate(axes):
-        ax.plot(*clean[n + k].numpy().T, color="C5", linewidth=0.8, label="truth")
-        ax.plot(*x[n + k].numpy().T, ".", color="C5", markersize=3)
+        ax.plot(*clean[n + k].cpu().numpy().T, color="C5", linewidth=0.8, label="truth")
+        ax.plot(*x[n + k].cpu().numpy().T, ".", color="C5", markersize=3)
         for name, color in (("RNN", "C1"), ("latent ODE", "C0")):
-            ax.plot(*told[name][k].numpy().T, color=color, label=name)
+            ax.plot(*told[name][k].cpu().numpy().T, color=color, label=name)
         ax.set(xticks=[], yticks=[], aspect="equal", title=f"{counts[-1]} readings")
     add_legend(axes[0])
     canvas.savefig(folder / "20_latent_spirals.png", dpi=150, facecolor="white")
