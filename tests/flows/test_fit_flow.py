@@ -125,6 +125,29 @@ def test_what_makes_no_sense_is_refused():
         fit_flow(flow, np.zeros((100, 2)), short, context=torch.zeros(3, 1))
 
 
+def test_a_training_that_profits_from_its_steps_is_told():
+    """The same laws by one coarse step and by a tolerance: what differs is the error of the step."""
+    x = toy("moons", 2000)
+    field = MLP(2, (16,), time=True, seed=0)
+    coarse = CNF(field, standard(), method=RK4(), control=Fixed(1.0))
+    fit = fit_flow(coarse, x, Training(steps=400, batch=128, rate=3e-2))
+    with torch.no_grad():
+        seen = -float(coarse.log_prob(fit_held(x)).mean())
+    assert fit.nll_in_training == pytest.approx(seen, abs=1e-4)
+    assert fit.nll - fit.nll_in_training > 2 * fit.stderr
+    assert "by the steps of the training" in repr(fit)
+    gentle = CNF(MLP(2, (16,), time=True, seed=0), standard(), method=RK4(), control=Fixed(0.05))
+    fine = fit_flow(gentle, x, Training(steps=5, batch=128))
+    assert fine.nll == pytest.approx(fine.nll_in_training, abs=1e-4)
+    assert "by the steps" not in repr(fine)
+
+
+def fit_held(x):
+    """What a fit with seed 0 holds out of these samples by default."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    return torch.from_numpy(x).float()[order[: len(x) // 10]]
+
+
 def test_samples_to_judge_by_are_given():
     x, others = toy("moons", 200), toy("moons", 50, seed=1)
     flow = CNF(MLP(2, (8,), time=True, seed=0), standard(), **FAST)
