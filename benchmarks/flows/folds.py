@@ -30,7 +30,7 @@ def chosen(kinds: Sequence[str], rates: Sequence[float], scores: Sequence[Outcom
     found = {}
     for i, kind in enumerate(kinds):
         mine = scores[i * len(rates) : (i + 1) * len(rates)]
-        values = [o.get(key, np.inf) for o in mine]
+        values = np.nan_to_num([o.get(key, np.inf) for o in mine], nan=np.inf)
         found[kind] = rates[int(np.argmin(values))]
     return found
 

@@ -323,7 +323,7 @@ class March:
     def _leave_with(self, code: np.ndarray) -> None:
         """Samples with a code leave; the others go on."""
         rows, gone, keep = self.field.rows, np.flatnonzero(code >= 0), np.flatnonzero(code < 0)
-        if len(keep) <= 1:
+        if self.check and len(keep) <= 1:
             self._check_rows()
         self.status[rows[gone]], self.reached[rows[gone]] = code[gone], self.t[gone]
         self.final.append((rows[gone], self.y[indices(gone, self.y)]))
