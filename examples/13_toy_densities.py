@@ -84,8 +84,8 @@ def film(flows: dict[str, CNF], path: Path, frames: int) -> None:
             writer.grab_frame()
 
 
-def _draw(ax, flow: CNF, title: str, points: int = POINTS) -> None:
-    extent, density = density_in_plane(flow, points, REACH)
+def _draw(ax, flow: CNF, title: str, points: int | None = None) -> None:
+    extent, density = density_in_plane(flow, points or POINTS, REACH)
     ax.imshow(np.sqrt(density.T), origin="lower", extent=extent, cmap="viridis")
     ax.set_title(title)
 

@@ -22,6 +22,7 @@ from pdekit.training import train
 PRESETS = {"small": (600, 256, (2, 8, 32)), "paper": (10_000, 512, (2, 8, 32))}
 LEARNT = {"small": 8, "paper": 64}  # layers and units that learn from samples
 JUDGED = 20_000
+KINETIC = 0.01  # keeps a training from profiting by the error of its four steps
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 STEPS = {"method": pk.ode.RK4(), "control": pk.ode.Fixed(0.25)}
@@ -45,8 +46,8 @@ def log_normaliser() -> float:
     return float((-energy(torch.cartesian_prod(node, node))).logsumexp(0)) + 2 * float((node[1] - node[0]).log())
 
 
-def match(kind: str, size: int, steps: int, batch: int) -> tuple[float, torch.nn.Module]:
-    """KL(q | p) after the training, by fresh samples, and what was trained."""
+def match(kind: str, size: int, steps: int, batch: int) -> tuple[float, float, torch.nn.Module]:
+    """KL(q | p) after the training, by fresh samples, its standard error, and what was trained."""
     net = (PlanarFlow(2, size, seed=0) if kind == "NF" else PlanarField(2, size, seed=0)).to(DEVICE)
 
     def divergence(n: int, generator: torch.Generator, judged: bool = False) -> Tensor:
@@ -56,20 +57,20 @@ def match(kind: str, size: int, steps: int, batch: int) -> tuple[float, torch.nn
         else:
             # Coarse steps would let the training exploit their error: the end is judged by tolerance.
             z, change = ContinuousFlow(net, net.with_divergence, **(TOLERANCE if judged else STEPS))(start)
-        return (base().log_prob(start) - change + energy(z)).mean()
+        return base().log_prob(start) - change + energy(z)
 
     with progress_bar() as bar:
         train(
             net,
-            lambda generator, share: divergence(batch, generator),
+            lambda generator, share: divergence(batch, generator).mean(),
             pk.Training(steps=steps, batch=batch, rate=1e-2),
             seed=0,
             what=f"{kind} {size}",
             progress=bar.share,
         )
     with torch.no_grad():
-        value = float(divergence(JUDGED, torch.Generator(DEVICE).manual_seed(1), judged=True)) + log_normaliser()
-    return value, net
+        values = divergence(JUDGED, torch.Generator(DEVICE).manual_seed(1), judged=True)
+    return float(values.mean()) + log_normaliser(), float(values.std()) / JUDGED**0.5, net
 
 
 def learn(kind: str, name: str, size: int, steps: int, batch: int):
@@ -81,7 +82,8 @@ def learn(kind: str, name: str, size: int, steps: int, batch: int):
         flow = CNF(field, base(), field.with_divergence, **STEPS)
     training = pk.Training(steps=steps, batch=batch, rate=1e-2)
     with progress_bar() as bar:
-        return fit_flow(flow, toy(name, 20_000), training, held_out=0.1, progress=bar.share)
+        kinetic = KINETIC if kind == "CNF" else 0.0
+        return fit_flow(flow, toy(name, 20_000), training, held_out=0.1, kinetic=kinetic, progress=bar.share)
 
 
 def main(folder: Path, preset: str = "small") -> None:
@@ -89,15 +91,16 @@ def main(folder: Path, preset: str = "small") -> None:
     steps, batch, sizes = PRESETS[preset]
     canvas, axes = new_figure(ncols=3, nrows=2, wide=True, height=7.6)
     print(f"log Z = {log_normaliser():.4f}; KL(q | p) in nats, K layers (NF) and M units (CNF)")
-    print(f"{'':6s}" + "".join(f"{n:>10d}" for n in sizes))
+    print(f"{'':6s}" + "".join(f"{n:>18d}" for n in sizes))
     for kind, color in (("NF", "C0"), ("CNF", "C1")):
-        values = []
+        values, cells = [], []
         for size in sizes:
-            value, net = match(kind, size, steps, batch)
+            value, error, net = match(kind, size, steps, batch)
             values.append(value)
+            cells.append(f"{value:.3f} ± {error:.3f}")
             if size == sizes[-1]:
                 _draw_samples(axes[0, 1 + (kind == "CNF")], kind, size, net)
-        print(f"{kind:6s}" + "".join(f"{v:10.4f}" for v in values), flush=True)
+        print(f"{kind:6s}" + "".join(f"{cell:>18s}" for cell in cells), flush=True)
         axes[0, 0].loglog(sizes, values, "o-", color=color, label=kind)
     axes[0, 0].set(xlabel="layers K, units M", ylabel="KL(q | p) (nats)", title="matching a known density")
     axes[0, 0].set_xticks(sizes, [str(size) for size in sizes])

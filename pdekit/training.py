@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -156,10 +156,8 @@ def _loop(
     progress: Progress | None,
 ) -> History:
     device = next(net.parameters()).device
-    done, spent, usual, steps, losses = state.restored()
-    sums, lowest = [], min(map(abs, losses), default=np.inf)
-    begun, recorded = time.monotonic(), 0.0
-    kept = begun
+    done, spent, usual, records = state.restored()
+    begun = kept = time.monotonic()
     whole, reached = True, done  # whether parameters belong to a finished step, and to which
     try:
         for step in range(done, options.steps):
@@ -179,31 +177,62 @@ def _loop(
             usual, whole = _clip(net, usual), False
             optimizer.step()
             whole, reached = True, step + 1
-            sums.append(value.detach())
-            due = len(sums) * _RECORDS >= options.steps or (share - recorded) * _RECORDS >= 1
-            if due or step + 1 == options.steps:
-                mean = float(torch.stack(sums).mean())
-                lowest = min(lowest, abs(mean))
-                if not np.isfinite(mean) or (step > _WARM and mean > _DIVERGED * (lowest + 1)):
-                    raise NumericalError(
-                        f"The training of {what} diverged: its loss was {mean:.3g} after {step + 1} steps. Give a "
-                        "smaller rate, or another method."
-                    )
-                steps.append(step + 1)
-                losses.append(mean)
-                sums, recorded = [], share
+            records.since.append(value.detach())
+            if records.due(share, options.steps) or step + 1 == options.steps:
+                mean = records.close(step + 1, share, what)
                 if progress is not None:
                     progress(f"{what}, loss {mean:.4g}", max(share, (step + 1) / options.steps))
             if time.monotonic() - kept > _EVERY:
-                state.keep(step + 1, spent + time.monotonic() - begun, usual, steps, losses)
+                state.keep(step + 1, spent + time.monotonic() - begun, usual, records)
                 kept = time.monotonic()
     except KeyboardInterrupt:
         if whole:
-            state.keep(reached, spent + time.monotonic() - begun, usual, steps, losses)
+            state.keep(reached, spent + time.monotonic() - begun, usual, records)
         raise
     total = spent + time.monotonic() - begun
-    state.keep(reached, total, usual, steps, losses)  # ended by `seconds`, it goes on where more of them are given
-    return History(np.array(steps), np.array(losses), total)
+    state.keep(reached, total, usual, records)  # ended by `seconds`, it goes on where more of them are given
+    if records.since:
+        records.close(reached, 1.0, what)
+    return History(np.array(records.steps), np.array(records.losses), total)
+
+
+@dataclass
+class _Records:
+    """Means of the loss between records.
+
+    Args:
+        steps: Up to which step each is.
+        losses: The means.
+        share: How much was done at the last record.
+        since: The losses since then.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    share: float = 0.0
+    since: list[Tensor] = field(default_factory=list)
+
+    def due(self, share: float, steps: int) -> bool:
+        """Whether it is time for another, at this share of a training of so many steps at most."""
+        return len(self.since) * _RECORDS >= steps or (share - self.share) * _RECORDS >= 1
+
+    def close(self, step: int, share: float, what: str) -> float:
+        """One more record; its mean.
+
+        Raises:
+            NumericalError: If it is not finite, or beyond every bound.
+        """
+        mean = float(torch.stack(self.since).mean())
+        lowest = min(map(abs, [*self.losses, mean]))
+        if not np.isfinite(mean) or (step > _WARM + 1 and mean > _DIVERGED * (lowest + 1)):
+            raise NumericalError(
+                f"The training of {what} diverged: its loss was {mean:.3g} after {step} steps. Give a smaller rate, or "
+                "another method."
+            )
+        self.steps.append(step)
+        self.losses.append(mean)
+        self.share, self.since = share, []
+        return mean
 
 
 def _threads(net: nn.Module, batch: int) -> AbstractContextManager[None]:
@@ -227,19 +256,22 @@ class _State:
         self.net, self.optimizer = net, optimizer
         self.checkpoint = Checkpoint(path, _KIND, key)
 
-    def keep(self, step: int, seconds: float, usual: float | None, steps: list[int], losses: list[float]) -> None:
+    def keep(self, step: int, seconds: float, usual: float | None, records: _Records) -> None:
         tensors = {f"net.{name}": p for name, p in self.net.state_dict().items()}
         for k, p in enumerate(self._parameters()):
             for name, value in self.optimizer.state.get(p, {}).items():
                 tensors[f"adam.{k}.{name}"] = torch.as_tensor(value)
-        about = {"step": step, "seconds": seconds, "usual": usual, "steps": steps, "losses": losses}
+        kept = {"steps": records.steps, "losses": records.losses, "share": records.share}
+        about = {"step": step, "seconds": seconds, "usual": usual, "records": kept}
+        if records.since:
+            tensors["since"] = torch.stack(records.since)
         self.checkpoint.write(about, tensors)
 
-    def restored(self) -> tuple[int, float, float | None, list[int], list[float]]:
+    def restored(self) -> tuple[int, float, float | None, _Records]:
         """The step to go on from, seconds that were spent, the usual size of a gradient, and the records of losses."""
         found = self.checkpoint.read()
         if found is None:
-            return 0, 0.0, None, [], []
+            return 0, 0.0, None, _Records()
         about, tensors = found
         with complete(self.checkpoint.path):
             self.net.load_state_dict({n[4:]: p for n, p in tensors.items() if n.startswith("net.")})
@@ -247,7 +279,9 @@ class _State:
                 moments = {n.split(".")[2]: v for n, v in tensors.items() if n.startswith(f"adam.{k}.")}
                 if moments:
                     self.optimizer.state[p] = {n: v if n == "step" else v.to(p) for n, v in moments.items()}
-            return int(about["step"]), float(about["seconds"]), about["usual"], about["steps"], about["losses"]
+            since = tensors.get("since", torch.zeros(0)).to(next(self.net.parameters()).device)
+            records = _Records(**about["records"], since=list(since))
+            return int(about["step"]), float(about["seconds"]), about["usual"], records
 
     def _parameters(self) -> list[nn.Parameter]:
         return list(self.optimizer.param_groups[0]["params"])

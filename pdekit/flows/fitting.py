@@ -27,7 +27,7 @@ Sampler = Callable[[int, int], Any]  # (how many, seed) to samples (n, d)
 _KIND = "flow-fit"
 _TRAINING = Training(steps=2000, batch=512, rate=3e-3)
 _AT_ONCE = 4096
-_APART = 2.0  # standard errors: by more the likelihood in training was not what it seemed
+_APART = 0.02  # nats: by more the likelihood in training was not what it seemed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,11 +38,11 @@ class FlowFit:
         flow: It, with the options that it was judged with.
         nll: The mean of -log p over held-out samples, in nats.
         stderr: Its standard error.
-        nll_in_training: The same by the options that it was trained with: far below `nll`, the training has learnt to
-            profit from the error of its steps; give more of them, or a small `kinetic=`. NaN for discrete layers.
+        nll_in_training: The same with the steps of the training: far below `nll`, the training has learnt to profit
+            from their error; give more of them, or a small `kinetic=`. NaN where nothing is solved.
         held_out: -log p of each of them, (n,).
-        evaluations: Evaluations of the field that one of them took, on average; NaN where there is no field.
-        reconstruction_error: How far off the way back and forth was, at most.
+        evaluations: Evaluations of fields that one of them took, on average; NaN where there is no field.
+        reconstruction_error: How far off the way back and forth was, at most, through any flow of a chain.
         history: Of the training.
         seed: Of batches, and of what was held out.
     """
@@ -100,7 +100,7 @@ class FlowFit:
 
     def __repr__(self) -> str:
         cost = "" if np.isnan(self.evaluations) else f"{self.evaluations:.0f} evaluations each, "
-        apart = self.nll - self.nll_in_training > _APART * self.stderr
+        apart = self.nll - self.nll_in_training > _APART
         told = f", but {self.nll_in_training:.4f} by the steps of the training" if apart else ""
         return (
             f"FlowFit(nll={self.nll:.4f} ± {self.stderr:.4f} nats on {len(self.held_out)} held-out samples{told}, "
@@ -267,39 +267,51 @@ def _for_judging(flow: Any, judge: dict[str, Any] | None, dtype: torch.dtype) ->
 
 
 def _judged(trained: Any, flow: Any, x: Tensor, context: Tensor | None, history: History, seed: int) -> FlowFit:
+    rough = _with_steps_of(trained, flow)
     values, evaluations, off, seeming = [], 0.0, 0.0, 0.0
-    trained = _with_directions(trained, seed)
     with torch.no_grad():
         for part, given in zip(x.split(_AT_ONCE), (x if context is None else context).split(_AT_ONCE), strict=True):
-            now = flow if context is None else flow.given(given)
-            if isinstance(now, NormalizingFlow):
-                values.append(-now.log_prob(part))
-                evaluations, off, seeming = float("nan"), max(off, _off(now, part)), float("nan")
-                continue
-            rough = trained if context is None else trained.given(given)
-            seeming -= float(rough.log_prob(part).sum()) / len(x)
-            found: Passage = now.passage(part)
-            values.append(-(now.base.log_prob(found.start) + found.log_volume))
-            evaluations += found.evaluations * len(part) / len(x)
-            off = max(off, found.reconstruction_error)
+            log_p, count, error = _passed(flow if context is None else flow.given(given), part)
+            values.append(-log_p)
+            evaluations += count * len(part) / len(x)
+            off = max(off, error)
+            if rough is not None:
+                seeming -= float((rough if context is None else rough.given(given)).log_prob(part).sum()) / len(x)
     held = torch.cat(values)
     return FlowFit(
         flow=flow,
         nll=float(held.mean()),
         stderr=float(held.std() / len(held) ** 0.5),
-        nll_in_training=seeming,
+        nll_in_training=float("nan") if rough is None else seeming,
         held_out=held,
-        evaluations=evaluations,
+        evaluations=evaluations if rough is not None else float("nan"),
         reconstruction_error=off,
         history=history,
         seed=seed,
     )
 
 
-def _off(flow: NormalizingFlow, x: Tensor) -> float:
-    """How far off the way through the layers and back is, at most."""
-    again = flow.bijection.inverse(flow.bijection(x, flow.context)[0], flow.context)
-    return float((again - x).abs().max())
+def _with_steps_of(trained: Any, judged: Any) -> Any:
+    """The flow as it is judged, but solved with the steps of the training; None where nothing is solved."""
+    nested = isinstance(judged.base, CNF | NormalizingFlow)
+    base = _with_steps_of(trained.base, judged.base) if nested else None
+    if isinstance(judged, NormalizingFlow):
+        return None if base is None else NormalizingFlow(judged.bijection, base)
+    return trained.changed(trace=judged.trace, base=judged.base if base is None else base)
+
+
+def _passed(flow: Any, x: Tensor) -> tuple[Tensor, float, float]:
+    """log p, evaluations of fields for a sample, and how far off the way back and forth is, through all of a chain."""
+    if isinstance(flow, NormalizingFlow):
+        start, change = flow.bijection(x, flow.context)
+        off, count = float((flow.bijection.inverse(start, flow.context) - x).abs().max()), 0.0
+    else:
+        found: Passage = flow.passage(x)
+        start, change, off, count = found.start, found.log_volume, found.reconstruction_error, found.evaluations
+    if not isinstance(flow.base, CNF | NormalizingFlow):
+        return flow.base.log_prob(start) + change, count, off
+    log_p, more, error = _passed(flow.base, start)
+    return log_p + change, count + more, max(off, error)
 
 
 __all__ = ["FlowFit", "fit_flow"]

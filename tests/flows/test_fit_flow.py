@@ -142,6 +142,27 @@ def test_a_training_that_profits_from_its_steps_is_told():
     assert "by the steps" not in repr(fine)
 
 
+def test_the_steps_of_a_base_count_too():
+    """A chain whose base is solved by one coarse step, under discrete layers and under a continuous flow."""
+    x = toy("moons", 2000)
+    base = CNF(MLP(2, (16,), time=True, seed=0), standard(), Hutchinson(), method=RK4(), control=Fixed(1.0))
+    alone = fit_flow(base, x, Training(steps=400, batch=128, rate=3e-2))
+    assert alone.nll - alone.nll_in_training > 0.02
+    layer = MaskedFlow(2, layers=1, hidden=(4,), seed=0)
+    fit = fit_flow(NormalizingFlow(layer, base), x, Training(steps=1, batch=128, rate=1e-6))
+    assert fit.nll - fit.nll_in_training > 0.02
+    assert fit.evaluations == pytest.approx(alone.evaluations, rel=0.5)
+    field = MLP(2, (4,), time=True, seed=1)
+    chain = fit_flow(CNF(field, base, **FAST), x, Training(steps=1, batch=128, rate=1e-6))
+    assert chain.nll - chain.nll_in_training > 0.02
+    assert chain.evaluations > fit.evaluations
+    assert (
+        chain.reconstruction_error >= CNF(field, standard()).passage(chain.held_out.new_ones(1, 2)).reconstruction_error
+    )
+    judged = chain.flow.log_prob(fit_held(x))
+    torch.testing.assert_close(chain.held_out, -judged.detach())
+
+
 def fit_held(x):
     """What a fit with seed 0 holds out of these samples by default."""
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
