@@ -1,7 +1,7 @@
 """Digits told apart by a perceptron, a residual network, and an ODE in place of its blocks: table 1 of the paper.
 
-`small` takes the 1,797 digits of 8 x 8 pixels that come with scikit-learn, the first fifth of them held out as they come,
-and networks with 32 channels; `paper` takes MNIST from a folder (or from OpenML, where there is a network) and the
+`small` takes the 1,797 digits of 8 x 8 pixels that come with scikit-learn, the first fifth of them held out, and
+networks with 32 channels; `paper` takes MNIST from a folder (or from OpenML, where there is a network) and the
 paper's sizes.
 
     python examples/18_digits_classifiers.py [FOLDER] [small|paper] [DATA]

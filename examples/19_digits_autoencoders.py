@@ -1,7 +1,7 @@
 """Autoencoders of digits with six posteriors, from a normal law to a hollow flow: the table of the HollowNets paper.
 
-`small` takes the 1,797 digits of 8 x 8 pixels that come with scikit-learn, the first fifth of them held out as they come,
-and equal time for every posterior; `paper` takes MNIST and, where it is found, Omniglot from a folder, with 64 latent
+`small` takes the 1,797 digits of 8 x 8 pixels that come with scikit-learn, the first fifth of them held out, and
+equal time for every posterior; `paper` takes MNIST and, where it is found, Omniglot from a folder, with 64 latent
 entries, gated convolutions and 5,000 samples for the likelihood.
 
     python examples/19_digits_autoencoders.py [FOLDER] [small|paper] [DATA]

@@ -1,12 +1,11 @@
 """Densities of tables by four flows: the layout of the tabular results of FFJORD.
 
 `small` has two tables that need no download: six successive readings of a square-root process, whose density is known
-in closed form, so that the figure of the true law stands in the table; and the first eight principal components of the
-1,797 digits that come with scikit-learn, a fifth of them held out. Every flow is trained for the same time,
-to its end: without a stop by validation, as in the papers, the quick ones learn the small table by heart, which their
-losses in training tell. `paper`
-takes the five tables of the papers from a folder (those that are there), and the settings that FFJORD's authors give
-for MINIBOONE: two layers of 20 units for each column, batches of 1,000, a rate of 1e-3.
+in closed form, so that the figure of the true law stands in the table; and the first eight principal components of
+the 1,797 digits that come with scikit-learn, a fifth of them held out. Every flow is trained for the same time and to
+its end. The papers stop by validation; here the quick flows learn the small table by heart, which their losses in
+training tell. `paper` takes the five tables of the papers from a folder (those that are there), and the settings that
+FFJORD's authors give for MINIBOONE: two layers of 20 units for each column, batches of 1,000, a rate of 1e-3.
 
     python examples/21_tabular_densities.py [FOLDER] [small|paper] [DATA]
 """
