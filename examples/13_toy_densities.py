@@ -38,7 +38,7 @@ def trained(name: str, preset: str) -> FlowFit:
     x = toy(name, 20_000, seed=0)
     training = pk.Training(steps=steps, batch=batch, rate=5e-3)
     with progress_bar() as bar:
-        return fit_flow(flow, x, training, held_out=0.05, kinetic=0.01, progress=bar.share)
+        return fit_flow(flow, x, training, held_out=0.05, kinetic=0.05, progress=bar.share)
 
 
 def main(folder: Path, preset: str = "small") -> None:

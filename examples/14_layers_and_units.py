@@ -22,7 +22,7 @@ from pdekit.training import train
 PRESETS = {"small": (600, 256, (2, 8, 32)), "paper": (10_000, 512, (2, 8, 32))}
 LEARNT = {"small": 8, "paper": 64}  # layers and units that learn from samples
 JUDGED = 20_000
-KINETIC = 0.01  # keeps a training from profiting by the error of its four steps
+KINETIC = 0.05  # keeps a training from profiting by the error of its four steps
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 STEPS = {"method": pk.ode.RK4(), "control": pk.ode.Fixed(0.25)}

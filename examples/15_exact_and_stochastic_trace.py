@@ -24,7 +24,7 @@ PRESETS = {"small": (300, 256), "paper": (10_000, 512)}
 LAW = "2spirals"
 TRACES = {"exact": pk.Exact(), "Hutchinson": pk.Hutchinson(), "Hutchinson, 4 directions": pk.Hutchinson(4)}
 DRAWS = 20
-KINETIC = 0.01  # keeps a training from profiting by the error of its four steps
+KINETIC = 0.05  # keeps a training from profiting by the error of its four steps
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -34,7 +34,7 @@ PUBLISHED = {  # nats: MAF and FFJORD, Grathwohl et al. (2019)
     "miniboone": (11.75, 10.43),
     "bsds300": (-155.69, -157.40),
 }
-KINETIC = 0.01  # keeps a training from profiting by the error of its four steps
+KINETIC = 0.05  # keeps a training from profiting by the error of its four steps
 RECORDS = 20  # of losses at the end of a training, a tenth of all
 SECONDS = 30.0  # of a training in the small preset
 RATE, MEAN, NOISE, GAP, READINGS = 1.0, 2.0, 1.0, 0.5, 6  # dx = RATE (MEAN - x) dt + NOISE sqrt(x) dW
