@@ -19,7 +19,7 @@ from pdekit.cli.progress import progress_bar
 from pdekit.flows import CNF, TOYS, FlowFit, density_in_plane, fit_flow, toy
 from pdekit.report.style import new_figure
 
-PRESETS = {"small": (150, 256), "paper": (10_000, 512)}
+PRESETS = {"small": (500, 256), "paper": (10_000, 512)}
 REACH, POINTS = 4.5, 90
 FILM = "pinwheel"
 SHARES = (0.25, 0.5, 0.75)

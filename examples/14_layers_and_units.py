@@ -16,7 +16,7 @@ from torch import Tensor
 import pdekit as pk
 from pdekit.cli.progress import progress_bar
 from pdekit.flows import CNF, ContinuousFlow, NormalizingFlow, PlanarField, PlanarFlow, density_in_plane, fit_flow, toy
-from pdekit.report.style import add_legend, new_figure
+from pdekit.report.style import FITTED, SIMULATED, add_legend, new_figure
 from pdekit.training import train
 
 PRESETS = {"small": (600, 256, (2, 8, 32)), "paper": (10_000, 512, (2, 8, 32))}
@@ -92,7 +92,7 @@ def main(folder: Path, preset: str = "small") -> None:
     canvas, axes = new_figure(ncols=3, nrows=2, wide=True, height=7.6)
     print(f"log Z = {log_normaliser():.4f}; KL(q | p) in nats, K layers (NF) and M units (CNF)")
     print(f"{'':6s}" + "".join(f"{n:>18d}" for n in sizes))
-    for kind, color in (("NF", "C0"), ("CNF", "C1")):
+    for kind, color in (("NF", FITTED), ("CNF", SIMULATED)):
         values, cells = [], []
         for size in sizes:
             value, error, net = match(kind, size, steps, batch)

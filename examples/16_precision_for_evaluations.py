@@ -19,7 +19,7 @@ import pdekit as pk
 from pdekit.cli.progress import progress_bar
 from pdekit.flows import CNF, fit_flow, toy
 from pdekit.ode import odeint
-from pdekit.report.style import add_legend, new_figure
+from pdekit.report.style import FITTED, OBSERVED, add_legend, new_figure
 
 PRESETS = {"small": (150, 256), "paper": (2500, 512)}  # steps of each part
 PARTS = 4
@@ -91,8 +91,8 @@ def main(folder: Path, preset: str = "small") -> None:
         grown.append(counts[TOLERANCES.index(1e-5)])
     pairs = [forward_and_back(double, x, rtol) for rtol in TOLERANCES[1:]]
     print("calls there and back by the adjoint:", ", ".join(f"{a} / {b}" for a, b in pairs))
-    axes[1, 0].plot(*zip(*pairs, strict=True), "o", color="C0")
-    axes[1, 0].axline((0, 0), slope=1, linewidth=0.8, linestyle="--", color="C5")
+    axes[1, 0].plot(*zip(*pairs, strict=True), "o", color=FITTED)
+    axes[1, 0].axline((0, 0), slope=1, linewidth=0.8, linestyle="--", color=OBSERVED)
     axes[1, 1].plot([steps * k for k in range(1, PARTS + 1)], grown, "o-")
     axes[0, 0].set(xlabel="evaluations", ylabel="greatest error of log p (nats)")
     axes[0, 1].set(xlabel="evaluations", ylabel=f"seconds for {STATES} states")

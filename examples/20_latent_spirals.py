@@ -15,7 +15,7 @@ import torch
 import pdekit as pk
 from pdekit.cli.progress import progress_bar
 from pdekit.flows import LatentODE, SeriesRNN, spirals
-from pdekit.report.style import add_legend, new_figure
+from pdekit.report.style import FITTED, OBSERVED, SIMULATED, add_legend, new_figure
 from pdekit.training import train
 
 # spirals, steps, batch, readings
@@ -71,11 +71,12 @@ def main(folder: Path, preset: str = "small") -> None:
         row = f"{count:9d}{errors['RNN']:9.3f}{errors['latent ODE']:13.3f}"
         print(f"{row}   {PUBLISHED[count][0]:.2f}, {PUBLISHED[count][1]:.2f}", flush=True)
     for k, ax in enumerate(axes):
-        ax.plot(*clean[n + k].cpu().numpy().T, color="C5", linewidth=0.8, label="truth")
-        ax.plot(*x[n + k].cpu().numpy().T, ".", color="C5", markersize=3)
-        for name, color in (("RNN", "C1"), ("latent ODE", "C0")):
+        ax.plot(*clean[n + k].cpu().numpy().T, color=OBSERVED, linewidth=0.8, label="truth")
+        ax.plot(*x[n + k].cpu().numpy().T, ".", color=OBSERVED, markersize=3)
+        for name, color in (("RNN", SIMULATED), ("latent ODE", FITTED)):
             ax.plot(*told[name][k].cpu().numpy().T, color=color, label=name)
-        ax.set(xticks=[], yticks=[], aspect="equal", title=f"{counts[-1]} readings")
+        ax.set(xticks=[], yticks=[], aspect="equal")
+    axes[0].set_title(f"{counts[-1]} readings")
     add_legend(axes[0])
     canvas.savefig(folder / "20_latent_spirals.png", dpi=150, facecolor="white")
     print(f"Picture: {folder / '20_latent_spirals.png'}")
