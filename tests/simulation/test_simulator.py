@@ -239,7 +239,7 @@ BAD = {
     "no paths": ({"paths": 0}, "positive integer"),
     "negative dt": ({"dt": -0.1}, "positive number"),
     "tiny dt": ({"dt": 1e-13}, "larger dt"),
-    "negative seed": ({"seed": -1}, "between 0 and"),
+    "negative seed": ({"seed": -1}, "seed must be a whole number from 0"),
     "seed and generator": ({"generator": torch.Generator()}, "not both"),
     "boundary": ({"boundary": "stop"}, "boundary must be"),
 }
