@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pdekit.errors import InputError
+from pdekit.errors import InputError, NumericalError
 from pdekit.flows.cnf import CNF
 from pdekit.flows.continuous_layer import ContinuousFlow
 from pdekit.flows.normalizing import NormalizingFlow
@@ -39,7 +39,8 @@ class FlowFit:
         nll: The mean of -log p over held-out samples, in nats.
         stderr: Its standard error.
         nll_in_training: The same with the steps of the training: far below `nll`, the training has learnt to profit
-            from their error; give more of them, or a small `kinetic=`. NaN where nothing is solved.
+            from their error; give more of them, or a small `kinetic=`. NaN where nothing is solved, or where these
+            steps fail.
         held_out: -log p of each of them, (n,).
         evaluations: Evaluations of fields that one of them took, on average; NaN where there is no field.
         reconstruction_error: How far off the way back and forth was, at most, through any flow of a chain.
@@ -100,8 +101,11 @@ class FlowFit:
 
     def __repr__(self) -> str:
         cost = "" if np.isnan(self.evaluations) else f"{self.evaluations:.0f} evaluations each, "
-        apart = self.nll - self.nll_in_training > _APART
-        told = f", but {self.nll_in_training:.4f} by the steps of the training" if apart else ""
+        told = ""
+        if self.nll - self.nll_in_training > _APART:
+            told = f", but {self.nll_in_training:.4f} by the steps of the training"
+        elif cost and np.isnan(self.nll_in_training):
+            told = ", where the steps of the training fail"
         return (
             f"FlowFit(nll={self.nll:.4f} ± {self.stderr:.4f} nats on {len(self.held_out)} held-out samples{told}, "
             f"{cost}back and forth off by {self.reconstruction_error:.1g}; trained {self.history.seconds:.0f} s)"
@@ -268,7 +272,7 @@ def _for_judging(flow: Any, judge: dict[str, Any] | None, dtype: torch.dtype) ->
 
 def _judged(trained: Any, flow: Any, x: Tensor, context: Tensor | None, history: History, seed: int) -> FlowFit:
     rough = _with_steps_of(trained, flow)
-    values, evaluations, off, seeming = [], 0.0, 0.0, 0.0
+    values, evaluations, off, seeming = [], 0.0, 0.0, 0.0 if rough is not None else float("nan")
     with torch.no_grad():
         for part, given in zip(x.split(_AT_ONCE), (x if context is None else context).split(_AT_ONCE), strict=True):
             log_p, count, error = _passed(flow if context is None else flow.given(given), part)
@@ -276,19 +280,27 @@ def _judged(trained: Any, flow: Any, x: Tensor, context: Tensor | None, history:
             evaluations += count * len(part) / len(x)
             off = max(off, error)
             if rough is not None:
-                seeming -= float((rough if context is None else rough.given(given)).log_prob(part).sum()) / len(x)
+                seeming += _seeming(rough if context is None else rough.given(given), part) / len(x)
     held = torch.cat(values)
     return FlowFit(
         flow=flow,
         nll=float(held.mean()),
         stderr=float(held.std() / len(held) ** 0.5),
-        nll_in_training=float("nan") if rough is None else seeming,
+        nll_in_training=seeming,
         held_out=held,
         evaluations=evaluations if rough is not None else float("nan"),
         reconstruction_error=off,
         history=history,
         seed=seed,
     )
+
+
+def _seeming(rough: Any, x: Tensor) -> float:
+    """The sum of -log p by the steps of the training; a solve that fails must not cost the training itself."""
+    try:
+        return -float(rough.log_prob(x).sum())
+    except NumericalError:
+        return float("nan")
 
 
 def _with_steps_of(trained: Any, judged: Any) -> Any:

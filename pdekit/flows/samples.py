@@ -58,8 +58,8 @@ def read_samples(
 
         return fresh, (made(_JUDGED, 2**62 + seed), None)
 
-    def placed(rows: Any, told: Any) -> Given:
-        x = _checked(rows, dim).to(device, dtype)
+    def placed(rows: Any, told: Any, name: str = "data") -> Given:
+        x = _checked(rows, dim, name).to(device, dtype)
         return x, None if told is None else _checked_context(told, len(x)).to(device, dtype)
 
     if isinstance(held_out, int | float):
@@ -68,7 +68,8 @@ def read_samples(
         kept = placed(data, context)
         if (context is not None) != isinstance(held_out, tuple) or (context is not None and len(held_out) != 2):
             raise InputError("held_out must be a share or samples; (samples, contexts) where there is a context.")
-        out = placed(*held_out) if isinstance(held_out, tuple) else placed(held_out, None)
+        rows, told = held_out if isinstance(held_out, tuple) else (held_out, None)
+        out = placed(rows, told, "held_out")
         _check_counts(len(kept[0]), len(out[0]))
 
     def drawn(generator: torch.Generator) -> Given:
@@ -99,8 +100,10 @@ def _check_counts(kept: int, out: int) -> None:
 
 def _checked_context(context: Any, count: int) -> Tensor:
     found = torch.as_tensor(context)
-    if found.ndim == 0 or len(found) != count:
-        raise InputError(f"context must have a row for each of {count} samples, got shape {tuple(found.shape)}.")
+    if found.ndim != 2 or len(found) != count:
+        raise InputError(
+            f"context must have a row for each of {count} samples, ({count}, c), got shape {tuple(found.shape)}."
+        )
     if not bool(torch.isfinite(found).all()):
         raise DataError("Some contexts are not finite; leave these samples out.")
     return found
@@ -117,16 +120,16 @@ def _check_sampler(data: Callable[..., Any]) -> None:
         return
 
 
-def _checked(data: Any, dim: int) -> Tensor:
+def _checked(data: Any, dim: int, name: str = "data") -> Tensor:
     try:
         x = torch.as_tensor(data if isinstance(data, Tensor) else np.asarray(data))
     except (TypeError, ValueError, RuntimeError) as cause:
-        raise InputError(f"data must be samples (n, {dim}) as an array, got {type(data).__name__}.") from cause
+        raise InputError(f"{name} must be samples (n, {dim}) as an array, got {type(data).__name__}.") from cause
     if x.ndim != 2 or x.shape[1] != dim or not x.is_floating_point():
-        raise InputError(f"data must be floating-point numbers (n, {dim}), got {x.dtype} of shape {tuple(x.shape)}.")
+        raise InputError(f"{name} must be floating-point numbers (n, {dim}), got {x.dtype} of shape {tuple(x.shape)}.")
     bad = int((~torch.isfinite(x)).any(1).sum())
     if bad:
-        raise DataError(f"{bad} of {len(x)} samples are not finite; leave them out.")
+        raise DataError(f"{bad} of {len(x)} samples in {name} are not finite; leave them out.")
     return x
 
 

@@ -1,6 +1,7 @@
 """Training of flows: a known law is found, held-out figures are honest, resuming is exact."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from pdekit.errors import DataError, InputError
 from pdekit.flows import CNF, ContinuousFlow, FlowFit, MaskedFlow, NormalizingFlow, PlanarField, fit_flow, toy
+from pdekit.flows.fitting import _seeming
 from pdekit.nets import MLP, HollowNet
 from pdekit.ode import RK4, Fixed
 from pdekit.operators import Exact, Hutchinson
@@ -142,6 +144,16 @@ def test_a_training_that_profits_from_its_steps_is_told():
     assert "by the steps" not in repr(fine)
 
 
+def test_steps_that_fail_on_held_out_samples_do_not_cost_the_training():
+    x = torch.full((3, 2), 3.0)
+    pushed = CNF(lambda t, z: 1e3 * z**3, standard())  # backwards in time it only slows down
+    coarse = pushed.changed(method=RK4(), control=Fixed(1.0))
+    assert torch.isfinite(pushed.log_prob(x)).all()
+    assert math.isnan(_seeming(coarse, x))
+    fit = fit_flow(CNF(MLP(2, (4,), time=True, seed=0), standard(), **FAST), toy("moons", 100), Training(steps=1))
+    assert "steps of the training fail" in repr(replace(fit, nll_in_training=math.nan))
+
+
 def test_the_steps_of_a_base_count_too():
     """A chain whose base is solved by one coarse step, under discrete layers and under a continuous flow."""
     x = toy("moons", 2000)
@@ -184,7 +196,8 @@ def test_samples_to_judge_by_are_given():
         (others, InputError, "contexts"),
         ((others, told[:9]), InputError, "row for each"),
         ((others[:5], told[:5]), DataError, "held out"),
-        ((others[:, :1], told), InputError, r"\(n, 2\)"),
+        ((others[:, :1], told), InputError, r"held_out must be .*\(n, 2\)"),
+        ((others, told[:, 0]), InputError, r"\(50, c\)"),
     ):
         with pytest.raises(error, match=said):
             fit_flow(flow, x, short, context=context, held_out=given)
